@@ -1,0 +1,126 @@
+"""Set algebra on Runs, never on pairs.
+
+Rows are laid end to end on one line, ``keys + 1`` apart so that runs of neighbouring rows never touch. A set is
+then a sorted list of edges, and any combination of sets is one sweep over the merged edges that counts how many
+sets cover each stretch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from attnmask.compile.runs import Int64, Runs, Shape, runs_from_counts, runs_from_single
+from attnmask.conventions import BoolArray
+
+
+def intersect(operands: Sequence[Runs]) -> Runs:
+    """Pairs that are in every operand."""
+    shape = common_shape(operands)
+    single = [runs for runs in operands if runs.one_per_row]
+    several = [runs for runs in operands if not runs.one_per_row]
+    if not single:
+        return _combine(several, shape, lambda depth: depth == len(several))
+    clip = _intersect_single(single, shape)
+    if not several:
+        return clip
+    return _clip_rows(_combine(several, shape, lambda depth: depth == len(several)), clip)
+
+
+def unite(operands: Sequence[Runs]) -> Runs:
+    """Pairs that are in some operand."""
+    return _combine(operands, common_shape(operands), lambda depth: depth > 0)
+
+
+def symmetric_difference(left: Runs, right: Runs) -> Runs:
+    """Pairs that are in exactly one of two."""
+    shape = common_shape([left, right])
+    both = np.concatenate([_edges(left.broadcast_to(shape)), _edges(right.broadcast_to(shape))])
+    return _runs_from_edges(_lone(both), shape, left.keys)
+
+
+def complement(runs: Runs) -> Runs:
+    """Pairs that are not in the set."""
+    line = np.arange(runs.rows) * (runs.keys + 1)
+    return _runs_from_edges(_lone(np.concatenate([line, line + runs.keys, _edges(runs)])), runs.shape, runs.keys)
+
+
+def subtract(left: Runs, right: Runs) -> Runs:
+    """Pairs that are in the first and not in the second."""
+    return intersect([left, complement(right)])
+
+
+def common_shape(operands: Sequence[Runs]) -> Shape:
+    """The (B, H, Q) to which all operands broadcast."""
+    b, h, q = np.broadcast_shapes(*(runs.shape for runs in operands))
+    return b, h, q
+
+
+def sweep(edges: Sequence[Int64], wanted: Callable[[Int64], BoolArray]) -> Int64:
+    """Edges of the stretches of a line that are covered by a wanted number of sets.
+
+    Args:
+        edges: per set, ascending positions at which it begins and ends in turn.
+        wanted: from counts of covering sets to whether such a stretch is in the result; False of 0.
+
+    >>> sweep([np.array([0, 4]), np.array([2, 6])], lambda depth: depth == 2)
+    array([2, 4])
+    """
+    position = np.concatenate(list(edges))
+    order = np.argsort(position, kind="stable")
+    step = np.concatenate([np.where(np.arange(len(one)) % 2, -1, 1) for one in edges])
+    return sweep_steps(position[order], step[order], wanted)
+
+
+def sweep_steps(position: Int64, step: Int64, wanted: Callable[[Int64], BoolArray]) -> Int64:
+    """The same for ascending positions, at each of which the number of covering sets changes by ``step``."""
+    if not len(position):
+        return position
+    last_of_equal = np.append(position[1:] != position[:-1], True)
+    covered = wanted(np.cumsum(step)[last_of_equal])
+    changes = np.diff(covered, prepend=False)
+    return position[last_of_equal][changes]
+
+
+def _combine(operands: Sequence[Runs], shape: Shape, wanted: Callable[[Int64], BoolArray]) -> Runs:
+    written_out = [runs.broadcast_to(shape) for runs in operands]
+    if len(written_out) == 1:
+        return written_out[0]
+    return _runs_from_edges(sweep([_edges(runs) for runs in written_out], wanted), shape, operands[0].keys)
+
+
+def _intersect_single(operands: Sequence[Runs], shape: Shape) -> Runs:
+    bounds = [[bound.reshape(runs.shape) for bound in runs.single()] for runs in operands]
+    starts, stops = bounds[0]
+    for other_starts, other_stops in bounds[1:]:
+        starts, stops = np.maximum(starts, other_starts), np.minimum(stops, other_stops)
+    return runs_from_single(shape, operands[0].keys, starts, stops)
+
+
+def _clip_rows(runs: Runs, clip: Runs) -> Runs:
+    least, most = (bound[runs.row_of_run] for bound in clip.single())
+    starts, stops = np.maximum(runs.starts, least), np.minimum(runs.stops, most)
+    keep = stops > starts
+    counts = np.bincount(runs.row_of_run[keep], minlength=runs.rows)
+    return runs_from_counts(runs.shape, runs.keys, counts, starts[keep], stops[keep])
+
+
+def _lone(edges: Int64) -> Int64:
+    """Edges that occur once: where two sets change together, their difference does not."""
+    edges = np.sort(edges, kind="stable")
+    lone = np.ones(len(edges), dtype=bool)
+    twice = np.flatnonzero(edges[1:] == edges[:-1])
+    lone[twice] = lone[twice + 1] = False
+    return edges[lone]
+
+
+def _edges(runs: Runs) -> Int64:
+    line = runs.row_of_run * (runs.keys + 1)
+    return np.stack([line + runs.starts, line + runs.stops], axis=1).reshape(-1)
+
+
+def _runs_from_edges(edges: Int64, shape: Shape, keys: int) -> Runs:
+    row, key = np.divmod(edges, keys + 1)
+    counts = np.bincount(row[0::2], minlength=int(np.prod(shape)))
+    return runs_from_counts(shape, keys, counts, key[0::2], key[1::2])

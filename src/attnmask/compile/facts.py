@@ -1,0 +1,103 @@
+"""What a set is, read off its Runs and never off how it was written.
+
+Each function proposes the only parameters the set could have and then checks them against every row, so that the
+answer may be None but is never wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attnmask.compile.lower import runs_from_mask
+from attnmask.compile.runs import Runs, runs_from_single
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.mask.atoms import window
+from attnmask.mask.domain import Domain
+
+
+def is_full(runs: Runs) -> bool:
+    """Whether every query attends to every key."""
+    return runs.pairs == runs.rows * runs.keys
+
+
+def is_empty(runs: Runs) -> bool:
+    """Whether no query attends to any key."""
+    return len(runs.starts) == 0
+
+
+def causal_offset(runs: Runs) -> int | None:
+    """The offset under which the set is causal: row i attends iff k <= i + offset.
+
+    None if there is none. Where several are right, as for a full set, the one nearest to 0.
+    """
+    if not _same_for_all_items(runs) or not runs.one_per_row:
+        return None
+    rows, (_, stops) = np.arange(runs.rows), runs.single()
+    inner = (stops > 0) & (stops < runs.keys)
+    if inner.any():
+        offset = int((stops - 1 - rows)[inner][0])
+    else:
+        # Every row is empty or full: the offset is only bounded, by the last empty and the first full row.
+        least = max((runs.keys - 1 - rows[stops == runs.keys]).max(initial=-runs.rows - runs.keys), -runs.rows)
+        most = (-1 - rows[stops == 0]).min(initial=runs.keys) if runs.keys else runs.keys
+        offset = int(np.clip(0, least, most)) if least <= most else 0
+    expected = runs_from_single(runs.shape, runs.keys, np.array([0]), rows + offset + 1)
+    return offset if runs == expected else None
+
+
+def window_sides(runs: Runs, offset: int) -> tuple[int | None, int | None] | None:
+    """The (left, right) of the window that the set is, for queries at row + offset; None if it is none.
+
+    A side that no row shows the end of is None, unbounded.
+    """
+    if not _same_for_all_items(runs) or not runs.one_per_row or not len(runs.starts):
+        return None
+    position = runs.row_of_run + offset
+    cut_left, cut_right = runs.starts > 0, runs.stops < runs.keys
+    left = int((position - runs.starts)[cut_left][0]) if cut_left.any() else None
+    right = int((runs.stops - 1 - position)[cut_right][0]) if cut_right.any() else None
+    if min(left or 0, right or 0) < 0:
+        return None
+    domain = Domain(1, 1, runs.rows, runs.keys, offset)
+    return (left, right) if runs_from_mask(window(left, right), domain) == runs else None
+
+
+def key_mask(runs: Runs) -> BoolArray | None:
+    """The 0/1 mask of keys, bool (B, K), of a set in which all rows and heads of an item see the same keys."""
+    b, h, q = runs.shape
+    if h != 1 or q == 0:
+        return None
+    firsts = runs.take(np.arange(b) * q, (b, 1, 1))
+    return firsts.to_dense()[:, 0, 0] if firsts.broadcast_to(runs.shape) == runs else None
+
+
+def document_ids(runs: Runs) -> IntArray | None:
+    """The document of each position, int32 (B, S), -1 for none, of a set in which each document sees just itself."""
+    b, h, q = runs.shape
+    if h != 1 or q != runs.keys or not runs.one_per_row:
+        return None
+    starts, stops = (bound.reshape(b, q) for bound in runs.single())
+    position = np.arange(q)
+    begins = (starts == position) & (stops > starts)
+    ids = np.where(stops > starts, np.cumsum(begins, axis=1) - 1, -1).astype(np.int32)
+    expected_start = np.where(begins, position, -1)
+    np.maximum.accumulate(expected_start, axis=1, out=expected_start)
+    in_document = ids >= 0
+    followed = np.take_along_axis(starts, np.minimum(stops, q - 1), axis=1) if q else starts
+    ends_agree = (stops == q) | (followed >= stops) | (np.take_along_axis(stops, np.minimum(stops, q - 1), axis=1) == 0)
+    if not ((starts == expected_start) & ends_agree & (position < stops))[in_document].all():
+        return None
+    return ids if _documents_are_whole(ids, starts, stops) else None
+
+
+def _documents_are_whole(ids: IntArray, starts: IntArray, stops: IntArray) -> bool:
+    """Whether each row's run is exactly the stretch of positions with its id."""
+    from attnmask.mask.atoms import documents
+
+    shape = (ids.shape[0], 1, ids.shape[1])
+    expected = runs_from_mask(documents(ids=ids), Domain(ids.shape[0], 1, ids.shape[1], ids.shape[1]))
+    return expected == runs_from_single(shape, ids.shape[1], starts[:, None], stops[:, None])
+
+
+def _same_for_all_items(runs: Runs) -> bool:
+    return runs.shape[:2] == (1, 1)

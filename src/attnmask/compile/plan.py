@@ -1,0 +1,252 @@
+"""The Plan: a compiled mask, and the only thing that later stages see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from attnmask.compile.diff import Diff, diff_of
+from attnmask.compile.explain import Explanation, explain
+from attnmask.compile.lower import runs_from_mask
+from attnmask.compile.runs import Runs, runs_from_dense
+from attnmask.compile.tiles import Tiles, tiles_from_runs
+from attnmask.conventions import Align, BoolArray, offset_from_align
+from attnmask.errors import AlignmentError, ArgumentError
+from attnmask.mask.arguments import one_of, whole_number
+from attnmask.mask.domain import Domain
+from attnmask.mask.expr import Mask, atoms_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A set of (query, key) pairs on given lengths.
+
+    Plans are equal iff their sets are: how the mask was written, and the offset at which its queries stand, do
+    not count. ``B`` or ``H`` is 1 where the set does not depend on the batch item or the head.
+
+    Attributes:
+        runs: the set, in its canonical form.
+        offset: position of query row 0.
+        mask: the expression the plan was compiled from; None if it was lifted from an array.
+
+    >>> from attnmask.mask.atoms import causal, full, window
+    >>> plan = compile(causal() & window(left=1, right=0), q=4)
+    >>> plan
+    Plan(B=1, H=1, Q=4, K=4, pairs=7, density=0.438, empty_rows=0)
+    >>> plan == compile(window(left=1, right=0), q=4)
+    True
+    """
+
+    runs: Runs
+    offset: int = field(default=0, compare=False)
+    mask: Mask | None = field(default=None, compare=False)
+
+    @property
+    def B(self) -> int:
+        """Batch items, 1 where the set does not depend on them."""
+        return self.runs.shape[0]
+
+    @property
+    def H(self) -> int:
+        """Heads, 1 where the set does not depend on them."""
+        return self.runs.shape[1]
+
+    @property
+    def Q(self) -> int:
+        """Query rows."""
+        return self.runs.shape[2]
+
+    @property
+    def K(self) -> int:
+        """Keys."""
+        return self.runs.keys
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(B, H, Q, K)."""
+        return (*self.runs.shape, self.runs.keys)
+
+    @property
+    def pairs(self) -> int:
+        """Pairs that attend, over the shape above: a broadcast axis counts once."""
+        return self.runs.pairs
+
+    @property
+    def density(self) -> float:
+        """Share of pairs that attend, 0 of no pairs."""
+        return self.pairs / max(int(np.prod(self.shape)), 1)
+
+    @property
+    def empty_rows(self) -> int:
+        """Query rows that attend to nothing."""
+        return int((self.runs.counts == 0).sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the plan holds."""
+        return self.runs.indptr.nbytes + self.runs.starts.nbytes + self.runs.stops.nbytes
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.runs)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        sizes = f"B={self.B}, H={self.H}, Q={self.Q}, K={self.K}"
+        return f"Plan({sizes}, pairs={self.pairs}, density={self.density:.3f}, empty_rows={self.empty_rows})"
+
+    def __getitem__(self, rows: int | slice) -> Plan:
+        """The plan of some consecutive query rows; a number keeps the axis.
+
+        >>> from attnmask.mask.atoms import causal
+        >>> compile(causal(), q=4)[2:].shape, compile(causal(), q=4)[-1].pairs
+        ((1, 1, 2, 4), 4)
+        """
+        start, stop = self._row_range(rows)
+        row = np.arange(self.B * self.H)[:, None] * self.Q + np.arange(start, stop)
+        runs = self.runs.take(row.reshape(-1), (self.B, self.H, stop - start)).collapsed()
+        return Plan(runs, self.offset + start, None if start or self.mask is None else self.mask)
+
+    def _row_range(self, rows: int | slice) -> tuple[int, int]:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(self.Q)
+            if step != 1:
+                raise ArgumentError(f"step is {step}", where="plan[rows]", fix="take consecutive rows")
+            return start, max(start, stop)
+        row = rows + self.Q if rows < 0 else rows
+        if not 0 <= row < self.Q:
+            raise ArgumentError(f"row {rows} of {self.Q}", where="plan[rows]", fix=f"rows are 0 to {self.Q - 1}")
+        return row, row + 1
+
+    def tiles(self, rows: int = 128, keys: int = 128) -> Tiles:
+        """The EMPTY, PARTIAL and FULL tiles.
+
+        Args:
+            rows, keys: block size, 1 or more.
+        """
+        for name, size in (("rows", rows), ("keys", keys)):
+            if whole_number(size, name, "plan.tiles") == 0:
+                raise ArgumentError(f"{name} is 0", where="plan.tiles", fix="a tile has 1 row and 1 key or more")
+        return tiles_from_runs(self.runs, rows, keys)
+
+    def to(self, target: str, **options: Any) -> Any:
+        """The plan in a library's own form; see ``attnmask.targets``.
+
+        Args:
+            target: a name from ``attnmask.targets()``.
+            options: the target's own.
+
+        Raises:
+            CannotExpressError: the form cannot hold this set; lists every reason.
+        """
+        from attnmask.targets import lower
+
+        return lower(self, target, **options)
+
+    def diff(self, other: Plan) -> Diff:
+        """The pairs in which two plans differ; empty, and false, iff they are equal."""
+        return diff_of(self.runs, other.runs)
+
+    def explain(self, b: int, h: int, q: int, k: int) -> Explanation:
+        """Why query row q attends, or does not attend, to key k.
+
+        >>> from attnmask.mask.atoms import causal, window
+        >>> print(compile(causal() & window(left=1, right=0), q=4).explain(0, 0, 3, 0))
+        query row 3 (position 3) does not attend to key 0 (batch 0, head 0)
+          no   and
+          yes    causal()
+          no     window(left=1, right=0)
+        """
+        return explain(self.mask, self.runs, self.offset, b, h, q, k)
+
+
+def compile(
+    mask: Mask,
+    *,
+    q: int,
+    k: int | None = None,
+    batch: int | None = None,
+    heads: int | None = None,
+    offset: int | None = None,
+    align: str | None = None,
+) -> Plan:
+    """Compute the set that a mask describes on given lengths.
+
+    Args:
+        mask: an expression.
+        q: number of query rows.
+        k: number of keys; as many as queries if left out.
+        batch: batch items; what the mask's own data say if left out, else 1.
+        heads: heads; likewise.
+        offset: position of query row 0. Needed, or ``align``, where q and k differ.
+        align: "start" (query row 0 stands at key 0) or "end" (the last row stands at the last key, as when decoding).
+
+    Returns:
+        A Plan.
+
+    Raises:
+        AlignmentError: q and k differ and neither offset nor align is given.
+        ArgumentError: lengths that do not fit the mask's data.
+
+    >>> from attnmask.mask.atoms import causal
+    >>> compile(causal(), q=1, k=5, align="end").pairs
+    5
+    """
+    if not isinstance(mask, Mask):
+        raise ArgumentError(f"{type(mask).__name__} is no mask", where="compile", fix="wrap an array with dense(array)")
+    q = whole_number(q, "q", "compile")
+    k = q if k is None else whole_number(k, "k", "compile")
+    sizes = _sizes(mask, {"B": batch, "H": heads, "Q": q, "K": k})
+    domain = Domain(**sizes, offset=_offset(q, k, offset, align))
+    return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
+
+
+def plan_from_dense(array: BoolArray, offset: int = 0) -> Plan:
+    """The plan of a bool array (B, H, Q, K)."""
+    return Plan(runs_from_dense(array).collapsed(), offset)
+
+
+def with_offset(plan: Plan, offset: int) -> Plan:
+    """The same set with query row 0 at another position."""
+    return replace(plan, offset=offset)
+
+
+def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
+    if offset is not None and align is not None:
+        raise ArgumentError("got offset and align", where="compile", fix="give one of them")
+    if align is not None:
+        return offset_from_align(one_of(Align, align, "align", "compile"), q, k)
+    if offset is not None:
+        if isinstance(offset, bool) or not isinstance(offset, int | np.integer):
+            raise ArgumentError(f"offset is {offset!r}", where="compile", fix="give a whole number of positions")
+        return int(offset)
+    if q != k:
+        raise AlignmentError(
+            f"{q} queries and {k} keys, and nothing says how they line up",
+            where="compile",
+            fix='align="start": query row 0 stands at key 0 (torch is_causal, cross-attention); '
+            'align="end": the last row stands at the last key (decoding with a cache, flash-attention); '
+            "or offset=n: query row i stands at position i + n",
+        )
+    return 0
+
+
+def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
+    sizes = dict(given)
+    for atom in atoms_of(mask):
+        for axis, size in atom.sizes().items():
+            broadcasts = size == 1 and axis in "BH"
+            if sizes[axis] is None and not broadcasts:
+                sizes[axis] = size
+            elif not broadcasts and size != sizes[axis]:
+                raise ArgumentError(
+                    f"the data have {axis}={size}, the plan has {axis}={sizes[axis]}",
+                    where=repr(atom),
+                    fix="make them agree" if given[axis] is None else f"compile with {axis.lower()} {size}, or fix the data",
+                )
+    return {axis: 1 if size is None else int(size) for axis, size in sizes.items()}

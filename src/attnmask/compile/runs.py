@@ -1,0 +1,172 @@
+"""Runs: the canonical form of a set of (query, key) pairs.
+
+Per query row the sorted, disjoint, non-touching half-open runs of keys, in compressed rows. Two masks are equal
+on a domain iff their Runs are equal; the number of pairs is the sum of the run lengths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.mask.expr import Bounds
+from attnmask.mask.tables import ragged_indices, runs_of_rows
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Key runs of every query row.
+
+    Attributes:
+        shape: (B, H, Q) of the rows; B or H is 1 where the set does not depend on it.
+        keys: number of keys K.
+        indptr: int32 (B * H * Q + 1,); row r, counted in the order b, h, q, owns runs indptr[r] to indptr[r + 1].
+        starts, stops: int32, the runs.
+    """
+
+    shape: Shape
+    keys: int
+    indptr: Int32
+    starts: Int32
+    stops: Int32
+
+    def __post_init__(self) -> None:
+        for array in (self.indptr, self.starts, self.stops):
+            array.flags.writeable = False
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Runs)
+            and (self.shape, self.keys) == (other.shape, other.keys)
+            and np.array_equal(self.indptr, other.indptr)
+            and np.array_equal(self.starts, other.starts)
+            and np.array_equal(self.stops, other.stops)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.keys, self.starts.tobytes(), self.stops.tobytes()))
+
+    @property
+    def rows(self) -> int:
+        """Number of query rows over all items and heads."""
+        return len(self.indptr) - 1
+
+    @cached_property
+    def counts(self) -> Int32:
+        """Runs of each row, int32 (rows,)."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def row_of_run(self) -> Int64:
+        """The row that owns each run."""
+        return np.repeat(np.arange(self.rows), self.counts)
+
+    @property
+    def one_per_row(self) -> bool:
+        """Whether no row has more than one run."""
+        return bool(self.rows == 0 or self.counts.max() <= 1)
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs in the set."""
+        return int(self.stops.sum(dtype=np.int64) - self.starts.sum(dtype=np.int64))
+
+    def single(self) -> tuple[Int32, Int32]:
+        """Start and stop of the only run of each row, 0 and 0 for a row without one."""
+        if len(self.starts) == self.rows:
+            return self.starts, self.stops
+        starts, stops = np.zeros(self.rows, np.int32), np.zeros(self.rows, np.int32)
+        starts[self.row_of_run], stops[self.row_of_run] = self.starts, self.stops
+        return starts, stops
+
+    def take(self, rows: IntArray, shape: Shape) -> Runs:
+        """The runs of the given rows, in that order, as Runs of another shape."""
+        counts = self.counts[rows]
+        at = ragged_indices(self.indptr[rows].astype(np.int64), counts)
+        return runs_from_counts(shape, self.keys, counts, self.starts[at], self.stops[at])
+
+    def broadcast_to(self, shape: Shape) -> Runs:
+        """The same set with items and heads written out."""
+        if shape == self.shape:
+            return self
+        rows = np.arange(self.rows).reshape(self.shape)
+        return self.take(np.broadcast_to(rows, shape).reshape(-1), shape)
+
+    def collapsed(self) -> Runs:
+        """The same set with B and H of 1 where it does not depend on them."""
+        runs = self
+        for axis in (0, 1):
+            runs = _collapse(runs, axis)
+        return runs
+
+    def to_dense(self) -> BoolArray:
+        """Bool array (B, H, Q, K)."""
+        edges = np.zeros((self.rows, self.keys + 1), dtype=np.int8)
+        edges[self.row_of_run, self.starts] += 1
+        edges[self.row_of_run, self.stops] -= 1
+        return np.cumsum(edges, axis=1, dtype=np.int8)[:, :-1].astype(bool).reshape(*self.shape, self.keys)
+
+
+def runs_from_counts(shape: Shape, keys: int, counts: IntArray, starts: IntArray, stops: IntArray) -> Runs:
+    """Runs from canonical rows: counts per row, and flat starts and stops."""
+    indptr = np.zeros(counts.size + 1, dtype=np.int32)
+    np.cumsum(counts.reshape(-1), out=indptr[1:])
+    return Runs(shape, keys, indptr, starts.astype(np.int32), stops.astype(np.int32))
+
+
+def runs_from_single(shape: Shape, keys: int, starts: IntArray, stops: IntArray) -> Runs:
+    """Runs of at most one run a row; starts and stops broadcast to ``shape``, empty where stop <= start."""
+    starts = np.broadcast_to(np.clip(starts, 0, keys), shape).reshape(-1)
+    stops = np.broadcast_to(np.clip(stops, 0, keys), shape).reshape(-1)
+    has_run = stops > starts
+    if not has_run.all():
+        starts, stops = starts[has_run], stops[has_run]
+    return runs_from_counts(shape, keys, has_run, starts, stops)
+
+
+def runs_from_bounds(bounds: Bounds, queries: int, keys: int) -> Runs:
+    """Runs of what an atom says of its rows, with the query axis written out."""
+    shape = (*bounds.shape[:2], queries)
+    if bounds.counts is None:
+        return runs_from_single(shape, keys, bounds.starts, bounds.stops)
+    runs = runs_from_counts(bounds.shape, _reach(bounds, keys), bounds.counts, bounds.starts, bounds.stops)
+    return clip_runs(runs, keys).broadcast_to(shape)
+
+
+def clip_runs(runs: Runs, keys: int) -> Runs:
+    """Runs cut to the first ``keys`` keys."""
+    if runs.keys <= keys:
+        return Runs(runs.shape, keys, runs.indptr, runs.starts, runs.stops)
+    stops = np.minimum(runs.stops, keys)
+    keep = stops > runs.starts
+    counts = np.bincount(runs.row_of_run[keep], minlength=runs.rows)
+    return runs_from_counts(runs.shape, keys, counts, runs.starts[keep], stops[keep])
+
+
+def runs_from_dense(array: BoolArray) -> Runs:
+    """Runs of a bool array (B, H, Q, K)."""
+    counts, starts, stops = runs_of_rows(array)
+    return runs_from_counts((array.shape[0], array.shape[1], array.shape[2]), array.shape[3], counts, starts, stops)
+
+
+def _reach(bounds: Bounds, keys: int) -> int:
+    return max(keys, int(bounds.stops.max(initial=0)))
+
+
+def _collapse(runs: Runs, axis: int) -> Runs:
+    if runs.shape[axis] == 1:
+        return runs
+    first = np.take(np.arange(runs.rows).reshape(runs.shape), [0], axis=axis)
+    shape = (first.shape[0], first.shape[1], first.shape[2])
+    candidate = runs.take(first.reshape(-1), shape)
+    if len(candidate.starts) * runs.shape[axis] != len(runs.starts):
+        return runs
+    return candidate if candidate.broadcast_to(runs.shape) == runs else runs

@@ -1,0 +1,105 @@
+"""Runs -> EMPTY / PARTIAL / FULL tiles, for any block size, without visiting pairs or empty tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from attnmask.compile.algebra import subtract, sweep_steps
+from attnmask.compile.runs import Int32, Int64, Runs, runs_from_counts
+from attnmask.conventions import IntArray, TileState
+from attnmask.mask.tables import ragged_indices
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of a plan. Runs of tiles, just as a plan is runs of keys.
+
+    Attributes:
+        rows_per_tile, keys_per_tile: the block size; the last tile of an axis may be smaller.
+        touched: tiles that hold some pair, as Runs of shape (B, H, tile rows) over tile columns.
+        full: tiles that hold every pair.
+    """
+
+    rows_per_tile: int
+    keys_per_tile: int
+    touched: Runs
+    full: Runs
+
+    @cached_property
+    def partial(self) -> Runs:
+        """Tiles that hold some pairs but not all."""
+        return subtract(self.touched, self.full)
+
+    def states(self) -> IntArray:
+        """TileState of every tile, int8 (B, H, tile rows, tile columns)."""
+        touched, full = self.touched.to_dense(), self.full.to_dense()
+        return np.where(full, TileState.FULL, np.where(touched, TileState.PARTIAL, TileState.EMPTY)).astype(np.int8)
+
+
+def tile_lists(tiles: Runs) -> tuple[Int32, Int32]:
+    """Runs of tiles as compressed rows of tile columns: indptr int32 (rows + 1,), columns int32."""
+    lengths = (tiles.stops - tiles.starts).astype(np.int64)
+    columns = ragged_indices(tiles.starts.astype(np.int64), lengths).astype(np.int32)
+    before = np.append(0, np.cumsum(lengths))
+    return before[tiles.indptr].astype(np.int32), columns
+
+
+def tiles_from_runs(runs: Runs, rows_per_tile: int, keys_per_tile: int) -> Tiles:
+    """Cut the plane into tiles and say which are empty, partial and full.
+
+    Args:
+        runs: the set. rows_per_tile, keys_per_tile: block size, 1 or more.
+
+    Returns:
+        Tiles; exact, in time and memory O(rows x runs a row).
+    """
+    height, width = rows_per_tile, keys_per_tile
+    columns = -(-runs.keys // width)
+    first_touched, last_touched = runs.starts // width, -(-runs.stops // width)
+    first_full = -(-runs.starts // width)
+    last_full = np.where(runs.stops == runs.keys, columns, runs.stops // width)
+    tile_row, tile_shape, heights = _tile_rows(runs, height)
+    touched = _covered(tile_row, first_touched, last_touched, tile_shape, columns, 1)
+    full = _covered(tile_row, first_full, last_full, tile_shape, columns, heights)
+    return Tiles(height, width, touched, full)
+
+
+def _tile_rows(runs: Runs, height: int) -> tuple[Int64, tuple[int, int, int], Int64]:
+    """Per run the tile row it is in, the (B, H, tile rows), and the query rows in each tile row."""
+    b, h, q = runs.shape
+    per_item = -(-q // height)
+    item, row = np.divmod(runs.row_of_run, max(q, 1))
+    heights = np.minimum(height, q - height * np.arange(per_item))
+    return item * per_item + row // height, (b, h, per_item), np.tile(heights, b * h)
+
+
+def _covered(
+    tile_row: Int64, starts: IntArray, stops: IntArray, shape: tuple[int, int, int], columns: int, least: Int64 | int
+) -> Runs:
+    """Tile columns that at least ``least`` of the runs of a tile row cover."""
+    keep = stops > starts
+    tile_row, starts, stops = tile_row[keep], starts[keep], stops[keep]
+    edge, step = _merged_edges(tile_row * (columns + 1), starts, stops)
+    order = np.argsort(edge, kind="stable")
+    needed = np.broadcast_to(least, (int(np.prod(shape)),))
+    edges = edge[order]
+    last = np.append(edges[1:] != edges[:-1], True) if len(edges) else np.zeros(0, dtype=bool)
+    threshold = needed[edges[last] // (columns + 1)] if len(edges) else edges
+    covered = sweep_steps(edges, step[order], lambda depth: depth >= threshold)
+    row, column = np.divmod(covered, columns + 1)
+    counts = np.bincount(row[0::2], minlength=int(np.prod(shape)))
+    return runs_from_counts(shape, columns, counts, column[0::2], column[1::2])
+
+
+def _merged_edges(line: Int64, starts: IntArray, stops: IntArray) -> tuple[Int64, Int64]:
+    """Edges with their steps, one for each stretch of consecutive runs that agree: rows of a tile mostly do."""
+    if not len(line):
+        return line, line
+    begin, end = line + starts, line + stops
+    fresh = np.append(True, (begin[1:] != begin[:-1]) | (end[1:] != end[:-1]))
+    at = np.flatnonzero(fresh)
+    weight = np.diff(np.append(at, len(line)))
+    return np.concatenate([begin[at], end[at]]), np.concatenate([weight, -weight])

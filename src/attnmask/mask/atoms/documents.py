@@ -1,0 +1,96 @@
+"""The documents mask: packed texts do not see each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_item
+from attnmask.mask.domain import Domain, Points
+from attnmask.mask.expr import Atom, Bounds, Mask
+from attnmask.mask.frozen import FrozenArray, is_ragged
+from attnmask.mask.tables import position_in, runs_of_equal
+
+
+@dataclass(frozen=True, repr=False)
+class Documents(Atom):
+    ids: FrozenArray
+
+    def attends(self, at: Points) -> BoolArray:
+        of_query = position_in(self.ids.values, at.b, at.q, outside=-1)
+        of_key = position_in(self.ids.values, at.b, at.k, outside=-1)
+        return (of_query == of_key) & (of_query >= 0)
+
+    def bounds(self, domain: Domain) -> Bounds:
+        counts, starts, stops = runs_of_equal(self.ids.values, domain.positions)
+        shape = (len(self.ids.values), 1, domain.Q)
+        return Bounds(shape, starts, stops, counts)
+
+    def sizes(self) -> dict[str, int]:
+        return {"B": len(self.ids.values)}
+
+    def arguments(self) -> dict[str, object]:
+        return {"ids": self.ids}
+
+
+def documents(
+    *,
+    lengths: Sequence[int] | Sequence[Sequence[int]] | IntArray | None = None,
+    ids: Sequence[int] | Sequence[Sequence[int]] | IntArray | None = None,
+    cu_seqlens: Sequence[int] | IntArray | None = None,
+) -> Mask:
+    """Queries see the keys of their own document; attends iff doc(q) == doc(k), both in a document.
+
+    A position after the last document, or with a negative id, is in none and sees nothing.
+
+    Args:
+        lengths: tokens of each document, shape (documents,), or one such list per batch item.
+        ids: the document of each position, shape (S,) or (B, S); negative for none.
+        cu_seqlens: document borders 0, n1, n1 + n2, ... as flash-attention's varlen functions take them.
+
+    Returns:
+        A mask.
+
+    Raises:
+        ArgumentError: not exactly one of the three is given, or it is not usable.
+
+    Source: flash-attention's ``cu_seqlens``; Krell et al. 2021, "Efficient Sequence Packing".
+
+    >>> from attnmask.mask.reference import grid
+    >>> print(grid(documents(lengths=[1, 2]), q=4))
+    1 0 0 0
+    0 1 1 0
+    0 1 1 0
+    0 0 0 0
+    """
+    given = {"lengths": lengths, "ids": ids, "cu_seqlens": cu_seqlens}
+    name, value = exactly_one(given, "documents")
+    if name == "ids":
+        return Documents(FrozenArray(ids_per_position(value, "ids", "documents")))
+    if name == "cu_seqlens":
+        value = _lengths_from_cu_seqlens(value)
+    items = list(value) if is_ragged(value) else [value]
+    return Documents(FrozenArray(_ids_from_lengths(items)))
+
+
+def _ids_from_lengths(items: Sequence[object]) -> IntArray:
+    arrays = [lengths_per_item(item, "lengths", "documents").values for item in items]
+    ids = np.full((len(arrays), max(int(lengths.sum()) for lengths in arrays)), -1, dtype=np.int32)
+    for row, lengths in zip(ids, arrays, strict=True):
+        row[: lengths.sum()] = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    return ids
+
+
+def _lengths_from_cu_seqlens(value: object) -> IntArray:
+    borders = lengths_per_item(value, "cu_seqlens", "documents").values
+    if borders[0] != 0 or (np.diff(borders) < 0).any():
+        raise ArgumentError(
+            f"cu_seqlens is {borders[:8].tolist()}",
+            where="documents(cu_seqlens=)",
+            fix="give non-decreasing borders that begin with 0: 0, n1, n1 + n2, ...",
+        )
+    return np.diff(borders)

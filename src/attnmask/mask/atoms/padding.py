@@ -1,0 +1,157 @@
+"""The padding mask: the filling of a ragged batch is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attnmask.conventions import BoolArray, IntArray, Of, Side
+from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import bool_array, exactly_one, lengths_per_item, one_of
+from attnmask.mask.atoms.padding_from_ids import attention_mask_from_ids
+from attnmask.mask.domain import Domain, Points
+from attnmask.mask.expr import Atom, Bounds, Mask
+from attnmask.mask.frozen import FrozenArray
+from attnmask.mask.tables import item_of, position_in, runs_of_rows
+
+
+@dataclass(frozen=True, repr=False)
+class PaddingByLength(Atom):
+    lengths: FrozenArray
+    side: Side
+    of: Of
+
+    def attends(self, at: Points) -> BoolArray:
+        n = item_of(self.lengths.values, at.b)
+        key = self._is_token(at.k, n, at.domain.K)
+        query = self._is_token(at.row, n, at.domain.Q)
+        return {Of.KEYS: key, Of.QUERIES: query, Of.BOTH: query & key}[self.of]
+
+    def _is_token(self, index: IntArray, n: IntArray, total: int) -> BoolArray:
+        right = self.side is Side.RIGHT
+        return (index >= 0) & (index < n) if right else (index >= total - n) & (index < total)
+
+    def bounds(self, domain: Domain) -> Bounds:
+        n = self.lengths.values[:, None, None]
+        total = np.array(domain.K)
+        starts, stops = (0 * n, n) if self.side is Side.RIGHT else (total - n, total + 0 * n)
+        if self.of is Of.KEYS:
+            return Bounds((len(n), 1, 1), starts, stops)
+        if self.of is Of.QUERIES:
+            starts, stops = 0 * n, total + 0 * n
+        present = self._is_token(domain.rows, n, domain.Q)
+        return Bounds(present.shape, np.where(present, starts, 0), np.where(present, stops, 0))
+
+    def sizes(self) -> dict[str, int]:
+        return {"B": len(self.lengths.values)}
+
+    def arguments(self) -> dict[str, object]:
+        return {"lengths": self.lengths, **_unless_default(self.side, self.of)}
+
+    def __repr__(self) -> str:
+        return _as_padding(self)
+
+
+@dataclass(frozen=True, repr=False)
+class PaddingByMask(Atom):
+    attention_mask: FrozenArray
+    of: Of
+
+    def attends(self, at: Points) -> BoolArray:
+        key = position_in(self.attention_mask.values, at.b, at.k, outside=False)
+        query = position_in(self.attention_mask.values, at.b, at.row, outside=False)
+        return {Of.KEYS: key, Of.QUERIES: query, Of.BOTH: query & key}[self.of]
+
+    def bounds(self, domain: Domain) -> Bounds:
+        values = self.attention_mask.values
+        key = values[:, None, None, :] if self.of is not Of.QUERIES else np.ones((1, 1, 1, domain.K), dtype=bool)
+        if self.of is not Of.KEYS:
+            row = np.arange(len(values))[:, None], domain.rows
+            key = key & position_in(values, *row, outside=False)[:, None, :, None]
+        counts, starts, stops = runs_of_rows(key)
+        return Bounds(counts.shape, starts, stops, counts)  # pyright: ignore[reportArgumentType]
+
+    def sizes(self) -> dict[str, int]:
+        batch, length = self.attention_mask.values.shape
+        axes = {Of.KEYS: "K", Of.QUERIES: "Q", Of.BOTH: "QK"}[self.of]
+        return {"B": batch} | dict.fromkeys(axes, length)
+
+    def arguments(self) -> dict[str, object]:
+        return {"attention_mask": self.attention_mask, **_unless_default(Side.RIGHT, self.of)}
+
+    def __repr__(self) -> str:
+        return _as_padding(self)
+
+
+def padding(
+    *,
+    lengths: int | Sequence[int] | IntArray | None = None,
+    attention_mask: Any = None,
+    ids: Any = None,
+    pad_id: int | None = None,
+    side: str | None = None,
+    of: str = "keys",
+) -> Mask:
+    """Keys that are padding are seen by no query; attends iff k < n[b], from the left iff k >= K - n[b].
+
+    With ``attention_mask`` attends iff attention_mask[b, k] is 1. With ``of="queries"`` the inequality holds of the
+    query's row instead, with ``of="both"`` of both.
+
+    With ``ids`` only the run of pad ids at the padded end is padding: the same id inside the text is text. At the
+    other end one pad id is text too (a decoder's start, an end-of-sequence token), more are refused, as is an
+    unstated side where a pad id stands on the left. A pad id that is also the end-of-sequence id makes the
+    text's own end part of the run; where it counts, give ``attention_mask`` or ``lengths``.
+
+    Args:
+        lengths: tokens that are no padding, one number or shape (B,).
+        attention_mask: 1 or True for a token, 0 or False for padding; shape (S,) or (B, S).
+        ids: token ids, shape (S,) or (B, S); goes with ``pad_id``.
+        pad_id: the id that fills.
+        side: the end that is filled, "right" or "left"; default right.
+        of: the axis spoken about, "keys" (as transformers has it), "queries" or "both".
+
+    Returns:
+        A mask.
+
+    Raises:
+        ArgumentError: not exactly one of lengths, attention_mask, ids is given, or it is not usable.
+        AmbiguousError: the ids can be read in two ways, or the attention mask holds floats.
+
+    Source: the ``attention_mask`` of Hugging Face transformers.
+
+    >>> from attnmask.mask.reference import grid
+    >>> print(grid(padding(lengths=2), q=2, k=3))
+    1 1 0
+    1 1 0
+    >>> print(grid(padding(ids=[[0, 7, 0, 9]], pad_id=0, side="left", of="both"), q=4))
+    0 0 0 0
+    0 1 1 1
+    0 1 1 1
+    0 1 1 1
+    """
+    name, value = exactly_one({"lengths": lengths, "attention_mask": attention_mask, "ids": ids}, "padding")
+    about, where = one_of(Of, of, "of", "padding"), f"padding({name}=)"
+    if (pad_id is not None) != (name == "ids"):
+        raise ArgumentError("ids and pad_id go together", where=where, fix="give ids= with pad_id=, or neither")
+    filled = None if side is None else one_of(Side, side, "side", "padding")
+    if name == "lengths":
+        return PaddingByLength(lengths_per_item(value, name, "padding"), filled or Side.RIGHT, about)
+    if name == "ids":
+        return PaddingByMask(FrozenArray(attention_mask_from_ids(value, pad_id, filled)), about)
+    if filled is not None:
+        raise ArgumentError("side is not used with attention_mask", where=where, fix="leave side out")
+    array = bool_array(value, name, "padding", dims=(1, 2))
+    return PaddingByMask(FrozenArray(np.atleast_2d(array)), about)
+
+
+def _unless_default(side: Side, of: Of) -> dict[str, object]:
+    given = {"side": side.value, "of": of.value}
+    return {name: value for name, value in given.items() if value not in ("right", "keys")}
+
+
+def _as_padding(atom: Atom) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in atom.arguments().items())
+    return f"padding({given})"

@@ -1,0 +1,203 @@
+"""Mask expressions: frozen, hashable, shape-free values that say which (query, key) pairs attend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnmask.conventions import BoolArray
+from attnmask.errors import ArgumentError
+from attnmask.mask.domain import Domain, Points
+
+
+class Mask:
+    """A set of (query, key) pairs, described without any length.
+
+    ``a & b`` attends where both do, ``a | b`` where either does, ``~a`` where ``a`` does not,
+    ``a - b`` where ``a`` does and ``b`` does not, ``a ^ b`` where exactly one does.
+    Masks are compared as written; to compare the sets, compare their plans.
+    """
+
+    def __and__(self, other: Mask) -> Mask:
+        return And(_terms(And, self) + _terms(And, _mask(other)))
+
+    def __or__(self, other: Mask) -> Mask:
+        return Or(_terms(Or, self) + _terms(Or, _mask(other)))
+
+    def __xor__(self, other: Mask) -> Mask:
+        return Xor(self, _mask(other))
+
+    def __sub__(self, other: Mask) -> Mask:
+        return self & ~_mask(other)
+
+    def __invert__(self) -> Mask:
+        return Not(self)
+
+    def shift(self, n: int) -> Mask:
+        """The mask as seen by queries that stand ``n`` positions later.
+
+        Query ``q`` attends to ``k`` under ``mask.shift(n)`` iff query ``q + n`` attends to ``k`` under ``mask``.
+
+        Args:
+            n: positions, negative for earlier.
+
+        Returns:
+            A mask.
+
+        Raises:
+            ArgumentError: ``n`` is not an integer.
+
+        Source: the ``offset`` of JAX's splash attention masks, as an operator.
+
+        >>> from attnmask.mask.atoms import causal
+        >>> from attnmask.mask.reference import grid
+        >>> print(grid(causal().shift(1), q=3))
+        1 1 0
+        1 1 1
+        1 1 1
+        >>> print(grid(causal().shift(-1), q=3))
+        0 0 0
+        1 0 0
+        1 1 0
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise ArgumentError(f"n is {n!r}", where="mask.shift(n)", fix="give a whole number of positions")
+        return Shift(self, int(n))
+
+    def __bool__(self) -> NoReturn:
+        raise ArgumentError(
+            "a mask has no truth value",
+            where=repr(self),
+            fix="combine masks with & | ~ - ^, not with and / or / not; compare sets with compile(a) == compile(b)",
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class And(Mask):
+    """Attends where every term does."""
+
+    terms: tuple[Mask, ...]
+
+    def __repr__(self) -> str:
+        return " & ".join(_operand(term) for term in self.terms)
+
+
+@dataclass(frozen=True, repr=False)
+class Or(Mask):
+    """Attends where some term does."""
+
+    terms: tuple[Mask, ...]
+
+    def __repr__(self) -> str:
+        return " | ".join(_operand(term) for term in self.terms)
+
+
+@dataclass(frozen=True, repr=False)
+class Xor(Mask):
+    """Attends where exactly one of two does."""
+
+    left: Mask
+    right: Mask
+
+    def __repr__(self) -> str:
+        return f"{_operand(self.left)} ^ {_operand(self.right)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Not(Mask):
+    """Attends where the inner mask does not."""
+
+    inner: Mask
+
+    def __repr__(self) -> str:
+        return f"~{_operand(self.inner)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Shift(Mask):
+    """The inner mask as seen by queries that stand ``n`` positions later."""
+
+    inner: Mask
+    n: int
+
+    def __repr__(self) -> str:
+        inner = f"({self.inner!r})" if isinstance(self.inner, Not) else _operand(self.inner)
+        return f"{inner}.shift({self.n})"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The key runs of every query row, as an atom knows them; rows with equal runs may be given once.
+
+    Attributes:
+        shape: (B, H, Q) of the rows, each axis 1 where the runs do not depend on it.
+        starts, stops: half-open key runs; clipped to the keys later, so they may reach outside. With
+            ``counts`` None they broadcast to ``shape``, one run a row, empty where stop <= start.
+        counts: else the number of runs of each row, shape ``shape``; starts and stops are then flat, and the
+            runs of a row are in order and do not touch.
+    """
+
+    shape: tuple[int, int, int]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    counts: NDArray[np.int64] | None = None
+
+
+class Atom(Mask):
+    """A mask that is no combination of others: its meaning, its key runs, and the lengths it speaks about."""
+
+    def attends(self, at: Points) -> BoolArray:
+        """The meaning: whether each point attends."""
+        raise NotImplementedError
+
+    def bounds(self, domain: Domain) -> Bounds:
+        """The same set as key runs, without visiting pairs."""
+        raise NotImplementedError
+
+    def sizes(self) -> dict[str, int]:
+        """Lengths that the atom's data fix, by axis name; batch and head of 1 fit any."""
+        return {}
+
+    def arguments(self) -> dict[str, object]:
+        """The keyword arguments that make this atom again."""
+        return {}
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
+        return f"{type(self).__name__.lower()}({given})"
+
+
+def atoms_of(mask: Mask) -> list[Atom]:
+    """Every atom of an expression, from left to right."""
+    match mask:
+        case And(terms) | Or(terms):
+            return [atom for term in terms for atom in atoms_of(term)]
+        case Xor(left, right):
+            return atoms_of(left) + atoms_of(right)
+        case Not(inner) | Shift(inner):
+            return atoms_of(inner)
+        case Atom():
+            return [mask]
+        case _:
+            raise TypeError(f"not a mask: {mask!r}")
+
+
+def _mask(value: object) -> Mask:
+    if not isinstance(value, Mask):
+        raise ArgumentError(
+            f"a mask cannot be combined with {type(value).__name__} {value!r}",
+            where="& | ^ -",
+            fix="wrap an array with dense(array)",
+        )
+    return value
+
+
+def _terms(kind: type[And] | type[Or], mask: Mask) -> tuple[Mask, ...]:
+    return mask.terms if isinstance(mask, kind) else (mask,)
+
+
+def _operand(mask: Mask) -> str:
+    return f"({mask!r})" if isinstance(mask, And | Or | Xor) else repr(mask)

@@ -1,0 +1,56 @@
+"""Arrays that can stand inside an expression: read-only, compared and hashed by content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHOWN = 64
+
+
+class FrozenArray:
+    """A read-only NumPy array that is equal to, and hashes like, any array of the same content.
+
+    Args:
+        values: anything `numpy.asarray` takes; copied, so that later writes by the owner do not reach it.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.values: NDArray[Any] = np.array(values, order="C")
+        self.values.flags.writeable = False
+
+    @cached_property
+    def _digest(self) -> bytes:
+        header = f"{self.values.dtype.str}{self.values.shape}".encode()
+        return hashlib.blake2b(header + self.values.tobytes(), digest_size=16).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FrozenArray) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+    def __repr__(self) -> str:
+        if self.values.size <= SHOWN:
+            return repr(self.values.astype(int).tolist() if self.values.dtype == bool else self.values.tolist())
+        return f"<{self.values.dtype} array {self.values.shape} {self._digest.hex()[:8]}>"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.values.flags.writeable = False
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """NumPy view of a list, a NumPy array, or a tensor of any framework on any device."""
+    detach = getattr(value, "detach", None)
+    return np.asarray(detach().cpu() if detach is not None else value)
+
+
+def is_ragged(value: Any) -> bool:
+    """Whether a value is a sequence of sequences, such as one list of lengths per batch item."""
+    return isinstance(value, Iterable) and any(isinstance(item, list | tuple) for item in value)

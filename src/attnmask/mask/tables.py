@@ -1,0 +1,74 @@
+"""Look-ups in per-item and per-position tables, and the runs of such tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnmask.conventions import BoolArray, IntArray
+
+Flat = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def item_of(table: NDArray[Any], *indices: IntArray) -> NDArray[Any]:
+    """``table[indices]``, where an axis of length 1 answers for every index."""
+    if 0 in table.shape:
+        return np.zeros(np.broadcast_shapes(*(index.shape for index in indices)), dtype=table.dtype)
+    return table[tuple(index * (size > 1) for index, size in zip(indices, table.shape, strict=False))]
+
+
+def position_in(table: NDArray[Any], b: IntArray, position: IntArray, outside: int | bool) -> NDArray[Any]:
+    """``table[b, position]``, and ``outside`` for positions that the table (B, S) does not reach."""
+    inside = (position >= 0) & (position < table.shape[1])
+    return np.where(inside, item_of(table, b, np.where(inside, position, 0)), outside)
+
+
+def runs_of_rows(seen: BoolArray) -> Flat:
+    """Runs of True along the last axis: counts per row, and flat starts and stops."""
+    rows = seen.reshape(int(np.prod(seen.shape[:-1])), seen.shape[-1])
+    edges = np.zeros((len(rows), rows.shape[1] + 1), dtype=bool)
+    edges[:, :-1] = rows
+    edges[:, 1:] ^= rows
+    at = np.flatnonzero(edges) % edges.shape[1]
+    counts = edges.sum(axis=1).reshape(seen.shape[:-1]) // 2
+    return counts, at[0::2], at[1::2]
+
+
+def runs_of_equal(ids: IntArray, positions: IntArray) -> Flat:
+    """For each item and position, the runs of positions that carry the same id; none for a negative id.
+
+    Args:
+        ids: shape (B, S). positions: shape (Q,), may reach outside of S.
+
+    Returns:
+        Counts of runs (B, 1, Q), flat starts, flat stops.
+    """
+    per_item = [_runs_of_equal(row, positions) for row in ids]
+    counts = np.stack([counts for counts, _, _ in per_item])[:, None]
+    return counts, np.concatenate([s for _, s, _ in per_item]), np.concatenate([s for _, _, s in per_item])
+
+
+def _runs_of_equal(ids: IntArray, positions: IntArray) -> Flat:
+    begins = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1)) if len(ids) else np.zeros(0, dtype=np.int64)
+    ends = np.append(begins[1:], len(ids))
+    keep = ids[begins] >= 0
+    begins, ends, run_ids = begins[keep], ends[keep], ids[begins][keep]
+    order = np.argsort(run_ids, kind="stable")
+    names, first, number = np.unique(run_ids[order], return_index=True, return_counts=True)
+    own = position_in(ids[None], np.array(0), positions, outside=-1)
+    slot = np.searchsorted(names, own)
+    counts = np.where(own >= 0, np.append(number, 0)[slot], 0)
+    at = order[ragged_indices(np.append(first, 0)[slot], counts)]
+    return counts, begins[at], ends[at]
+
+
+def ragged_indices(firsts: IntArray, counts: IntArray) -> NDArray[np.int64]:
+    """``first, first + 1, ...`` of each group, one group after the other.
+
+    >>> ragged_indices(np.array([5, 0, 2]), np.array([2, 0, 3]))
+    array([5, 6, 2, 3, 4])
+    """
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - (ends - counts), counts)
