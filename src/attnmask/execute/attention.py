@@ -1,0 +1,193 @@
+"""``attnmask.attention``: softmax attention over exactly the pairs of a mask."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnmask.compile.algebra import common_shape, intersect
+from attnmask.compile.plan import Plan, compile
+from attnmask.compile.runs import Runs, runs_from_dense
+from attnmask.errors import ArgumentError
+from attnmask.execute.check import check_plan, check_tensors, weights_on_four_axes
+from attnmask.execute.fold import folded, unfolded
+from attnmask.execute.reference import attention_reference
+from attnmask.execute.schedule import Schedule, flat_runs, schedule_from_runs, schedule_of
+from attnmask.execute.tiled import TiledAttention
+from attnmask.execute.weights import EXTRA, ZeroWeightGradient, with_weight_columns
+from attnmask.mask.expr import Mask
+
+BACKENDS = ("auto", "tiled", "dense", "reference")
+compile_cached = lru_cache(maxsize=32)(compile)
+
+
+@overload
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask | Plan,
+    weights: Tensor | None = None,
+    scale: float | None = None,
+    backend: str = "auto",
+    return_lse: Literal[False] = False,
+    *,
+    offset: int | None = None,
+    align: str | None = None,
+) -> Tensor: ...
+@overload
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask | Plan,
+    weights: Tensor | None = None,
+    scale: float | None = None,
+    backend: str = "auto",
+    *,
+    return_lse: Literal[True],
+    offset: int | None = None,
+    align: str | None = None,
+) -> tuple[Tensor, Tensor]: ...
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask | Plan,
+    weights: Tensor | None = None,
+    scale: float | None = None,
+    backend: str = "auto",
+    return_lse: bool = False,
+    *,
+    offset: int | None = None,
+    align: str | None = None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Softmax attention over exactly the pairs of a mask, forward and backward.
+
+    A row without a key gives 0, log-sum-exp -inf and gradients 0. What stands at a masked-out key or value, NaN and
+    inf included, reaches neither the output nor a gradient; a row that does attend to a non-finite key or value is NaN.
+
+    Args:
+        q: queries (B, H, Q, D), floating point.
+        k, v: keys (B, Hkv, K, D) and values (B, Hkv, K, Dv), of q's dtype; Hkv divides H (grouped-query attention).
+        mask: an expression, compiled here, or a Plan. Give layers of a model the same Plan: it is cut up once.
+        weights: 0 or more; per key (K,), (B, K) or (B, H, 1, K), or per pair (B, H, Q, K), B and H may be 1. Key j's
+            un-normalised attention is multiplied by it: 1 changes nothing, 0 masks, 2 counts as two copies of the token.
+        scale: factor of the scores; 1 / sqrt(D) if left out.
+        backend: "tiled" (no Q x K array, CPU), "dense" (a Q x K array, any device), "reference" (float64), or "auto":
+            tiled where it can.
+        return_lse: also return the log-sum-exp of the scores, which carries no gradient.
+        offset, align: how queries and keys line up, for an expression where Q and K differ; see ``compile``.
+
+    Returns:
+        Output (B, H, Q, Dv) in q's dtype; with ``return_lse`` also (B, H, Q), float32 or float64.
+
+    Raises:
+        ArgumentError: shapes, dtypes or weights that do not fit.
+        AlignmentError: Q and K differ and nothing says how they line up.
+
+    >>> import torch, attnmask as am
+    >>> x = torch.eye(3).reshape(1, 1, 3, 3)
+    >>> am.attention(x, x, x, am.causal(), scale=0.0)[0, 0]
+    tensor([[1.0000, 0.0000, 0.0000],
+            [0.5000, 0.5000, 0.0000],
+            [0.3333, 0.3333, 0.3333]])
+    """
+    check_tensors(q, k, v)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    plan = mask if isinstance(mask, Plan) else _compiled(q, k, mask, offset, align)
+    check_plan(plan, q, k)
+    w = None if weights is None else weights_on_four_axes(weights, q, k, scale)
+    chosen = _backend(backend, q, k, w)
+    if chosen == "tiled":
+        out, lse = _tiled(q, k, v, plan, w, scale)
+    else:
+        dtype = torch.promote_types(q.dtype, torch.float64 if chosen == "reference" else torch.float32)
+        out, lse = attention_reference(q, k, v, plan, w, scale, dtype)
+        out, lse = out.to(q.dtype), lse.detach().to(torch.promote_types(q.dtype, torch.float32))
+    return (out, lse) if return_lse else out
+
+
+def _compiled(q: Tensor, k: Tensor, mask: Mask, offset: int | None, align: str | None) -> Plan:
+    batch, heads = max(q.shape[0], 1), max(q.shape[1], 1)
+    return compile_cached(mask, q=q.shape[2], k=k.shape[2], batch=batch, heads=heads, offset=offset, align=align)
+
+
+def _backend(backend: str, q: Tensor, k: Tensor, weights: Tensor | None) -> str:
+    if backend not in BACKENDS:
+        raise ArgumentError(f"backend is {backend!r}", where="attention(backend=)", fix=f"give one of {BACKENDS}")
+    per_pair = weights is not None and weights.shape[2] > 1
+    reasons = {
+        f"tensors are on {q.device.type}, it runs on cpu": q.device.type != "cpu",
+        "weights are per pair": per_pair,
+    }
+    found = [reason for reason, holds in reasons.items() if holds]
+    if backend == "tiled" and found:
+        raise ArgumentError("; ".join(found), where='attention(backend="tiled")', fix='use backend="auto"')
+    if backend != "auto":
+        return "dense" if backend == "tiled" and not (q.numel() and k.numel()) else backend
+    return "dense" if found or not (q.numel() and k.numel()) else "tiled"
+
+
+def _tiled(q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    wide = max(q.shape[-1], v.shape[-1])
+    # The kernel wants one width for queries, keys and values; zeros change no score and no sum.
+    q_wide, k, v_wide = (torch.nn.functional.pad(x, (0, wide - x.shape[-1])) for x in (q, k, v))
+    if w is None:
+        out, lse = _on_runs(q_wide, k, v_wide, plan.runs, schedule_of(plan), scale)
+    else:
+        out, lse = _weighted(q_wide, k, v_wide, plan, w, scale)
+    return out[..., : v.shape[-1]], lse
+
+
+def _on_runs(
+    q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, scale: float
+) -> tuple[Tensor, Tensor]:
+    axes = runs.shape[0] > 1, runs.shape[1] > 1
+    k, v = (_on_heads(x, q, axes[1]) for x in (k, v))
+    out, lse = TiledAttention.apply(*(folded(x, *axes) for x in (q, k, v)), schedule, scale)  # pyright: ignore
+    return unfolded(out, q, *axes), unfolded(lse, q, *axes)  # pyright: ignore
+
+
+def _weighted(
+    q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    per_head = w.shape[1] > 1 or plan.H > 1
+    k, v = (_on_heads(x, q, per_head) for x in (k, v))
+    weights = w[:, :, 0].expand(k.shape[:3])
+    q, k, v = with_weight_columns(q, k, v, weights, scale)
+    kept, dropped = _split_by_weight(plan.runs, w)
+    out, lse = _on_runs(q, k, v, kept, schedule_from_runs(flat_runs(kept)), scale)
+    if dropped is not None and w.requires_grad:
+        axes = kept.shape[0] > 1, kept.shape[1] > 1
+        rest = [folded(x, *axes) for x in (q, k, v, lse)]
+        schedule = schedule_from_runs(flat_runs(dropped))
+        passed = ZeroWeightGradient.apply(folded(out, *axes), folded(weights, *axes), *rest, schedule, scale)
+        out = unfolded(passed, q, *axes)  # pyright: ignore
+    return out[..., :-EXTRA], lse
+
+
+def _split_by_weight(runs: Runs, w: Tensor) -> tuple[Runs, Runs | None]:
+    """The set of the keys with a weight, and that of the keys of weight 0; None if there is no such key."""
+    positive = (w.detach()[:, :, :1] > 0).cpu().numpy()
+    if positive.all():
+        return runs, None
+    kept, dropped = (_on_keys(runs, keys) for keys in (positive, np.logical_not(positive)))
+    return kept, dropped
+
+
+def _on_keys(runs: Runs, keys: np.ndarray) -> Runs:
+    of_keys = runs_from_dense(keys)
+    b, h, _ = common_shape([runs, of_keys])
+    return intersect([runs, of_keys.broadcast_to((of_keys.shape[0], of_keys.shape[1], runs.shape[2]))]).broadcast_to(
+        (b, h, runs.shape[2])
+    )
+
+
+def _on_heads(x: Tensor, q: Tensor, needed: bool) -> Tensor:
+    return x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) if needed else x

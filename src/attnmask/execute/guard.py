@@ -1,0 +1,54 @@
+"""Masked means masked: whatever stands in a pair outside the set reaches neither an output nor a gradient.
+
+A kernel adds -inf to a masked score and multiplies a masked value by 0; both turn NaN and inf into NaN. So
+non-finite keys and values are taken out before the kernel runs, and afterwards the rows that do attend to one are
+made NaN, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attnmask.compile.runs import Runs
+
+
+def nonfinite_rows(*tensors: Tensor) -> Tensor | None:
+    """Bool (B, H, L), True where a token has a non-finite element in one of the tensors; None if there is none."""
+    if all(bool(torch.isfinite(x.detach().sum(dtype=torch.float32))) for x in tensors):
+        return None
+    bad = torch.stack([~torch.isfinite(x.detach()).all(-1) for x in tensors]).any(0)
+    return bad if bool(bad.any()) else None
+
+
+def emptied(x: Tensor, rows: Tensor | None, value: float = 0.0) -> Tensor:
+    """The tensor with the given rows (B, H, L) replaced."""
+    if rows is None:
+        return x
+    return x.masked_fill(rows.unsqueeze(-1) if x.ndim > rows.ndim else rows, value)
+
+
+def rows_that_attend(runs: Runs, keys: Tensor) -> Tensor:
+    """Bool (B, H, rows): whether a row of the set attends to one of the given keys (B, H, K)."""
+    row, starts, stops = _indices(runs, keys.device)
+    before = torch.nn.functional.pad(keys.long().cumsum(-1), (1, 0))
+    hits = before[..., stops] - before[..., starts]
+    return keys.new_zeros((*keys.shape[:2], runs.rows), dtype=torch.long).index_add_(-1, row, hits) > 0
+
+
+def keys_attended_by(runs: Runs, rows: Tensor) -> Tensor:
+    """Bool (B, H, K): whether a key of the set is attended to by one of the given rows (B, H, rows)."""
+    row, starts, stops = _indices(runs, rows.device)
+    steps = rows.new_zeros((*rows.shape[:2], runs.keys + 1), dtype=torch.long)
+    own = rows[..., row].long()
+    return steps.index_add_(-1, starts, own).index_add_(-1, stops, -own).cumsum(-1)[..., :-1] > 0
+
+
+def rows_with_keys(runs: Runs, device: torch.device) -> Tensor:
+    """Bool (rows,): whether a row attends to anything."""
+    return torch.from_numpy(runs.counts > 0).to(device)
+
+
+def _indices(runs: Runs, device: torch.device) -> tuple[Tensor, ...]:
+    arrays = (runs.row_of_run, runs.starts, runs.stops)
+    return tuple(torch.from_numpy(array.astype("int64")).to(device) for array in arrays)
