@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +28,21 @@ class TileState(IntEnum):
     FULL = 2
 
 
-class Align(str, Enum):
+class Align(StrEnum):
     """How queries and keys line up where their numbers differ."""
 
     START = "start"
     END = "end"
 
 
-class Side(str, Enum):
+class Side(StrEnum):
     """The end of a sequence at which padding stands."""
 
     RIGHT = "right"
     LEFT = "left"
 
 
-class Of(str, Enum):
+class Of(StrEnum):
     """Which axis a padding mask speaks about."""
 
     KEYS = "keys"

@@ -21,10 +21,10 @@ from collections.abc import Sequence
 class AttnMaskError(ValueError):
     """An error with three parts: what is wrong, where it is, and what to do about it.
 
-    >>> print(AttnMaskError("lengths[2] is -1", where="padding(lengths=)", fix="lengths are counts of tokens, 0 or more"))
+    >>> print(AttnMaskError("lengths[2] is -1", where="padding(lengths=)", fix="counts are 0 or more"))
     lengths[2] is -1
       where: padding(lengths=)
-      to do: lengths are counts of tokens, 0 or more
+      to do: counts are 0 or more
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:

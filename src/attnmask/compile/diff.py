@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from attnmask.compile.algebra import common_shape, subtract
 from attnmask.compile.runs import Runs
 from attnmask.errors import ArgumentError
@@ -65,5 +63,5 @@ def diff_of(left: Runs, right: Runs) -> Diff:
 def _first(runs: Runs) -> Pair | None:
     if not len(runs.starts):
         return None
-    b, h, q = np.unravel_index(runs.row_of_run[0], runs.shape)
-    return int(b), int(h), int(q), int(runs.starts[0])
+    item, q = divmod(int(runs.row_of_run[0]), runs.shape[2])
+    return (*divmod(item, runs.shape[1]), q, int(runs.starts[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.compile.tiles import Tiles, tiles_from_runs
 from attnmask.conventions import Align, BoolArray, offset_from_align
 from attnmask.errors import AlignmentError, ArgumentError
-from attnmask.mask.arguments import one_of, whole_number
+from attnmask.mask.arguments import is_whole, one_of, whole_number
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask, atoms_of
 
@@ -110,7 +110,7 @@ class Plan:
         start, stop = self._row_range(rows)
         row = np.arange(self.B * self.H)[:, None] * self.Q + np.arange(start, stop)
         runs = self.runs.take(row.reshape(-1), (self.B, self.H, stop - start)).collapsed()
-        return Plan(runs, self.offset + start, None if start or self.mask is None else self.mask)
+        return Plan(runs, self.offset + start, self.mask if (start, stop) == (0, self.Q) else None)
 
     def _row_range(self, rows: int | slice) -> tuple[int, int]:
         if isinstance(rows, slice):
@@ -211,18 +211,13 @@ def plan_from_dense(array: BoolArray, offset: int = 0) -> Plan:
     return Plan(runs_from_dense(array).collapsed(), offset)
 
 
-def with_offset(plan: Plan, offset: int) -> Plan:
-    """The same set with query row 0 at another position."""
-    return replace(plan, offset=offset)
-
-
 def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
     if offset is not None and align is not None:
         raise ArgumentError("got offset and align", where="compile", fix="give one of them")
     if align is not None:
         return offset_from_align(one_of(Align, align, "align", "compile"), q, k)
     if offset is not None:
-        if isinstance(offset, bool) or not isinstance(offset, int | np.integer):
+        if not is_whole(offset):
             raise ArgumentError(f"offset is {offset!r}", where="compile", fix="give a whole number of positions")
         return int(offset)
     if q != k:
@@ -247,6 +242,8 @@ def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
                 raise ArgumentError(
                     f"the data have {axis}={size}, the plan has {axis}={sizes[axis]}",
                     where=repr(atom),
-                    fix="make them agree" if given[axis] is None else f"compile with {axis.lower()} {size}, or fix the data",
+                    fix="make them agree"
+                    if given[axis] is None
+                    else f"compile with {axis.lower()} {size}, or fix the data",
                 )
     return {axis: 1 if size is None else int(size) for axis, size in sizes.items()}

@@ -115,7 +115,7 @@ class Runs:
         return np.cumsum(edges, axis=1, dtype=np.int8)[:, :-1].astype(bool).reshape(*self.shape, self.keys)
 
 
-def runs_from_counts(shape: Shape, keys: int, counts: IntArray, starts: IntArray, stops: IntArray) -> Runs:
+def runs_from_counts(shape: Shape, keys: int, counts: IntArray | BoolArray, starts: IntArray, stops: IntArray) -> Runs:
     """Runs from canonical rows: counts per row, and flat starts and stops."""
     indptr = np.zeros(counts.size + 1, dtype=np.int32)
     np.cumsum(counts.reshape(-1), out=indptr[1:])

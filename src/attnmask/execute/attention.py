@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def attention(
         k, v: keys (B, Hkv, K, D) and values (B, Hkv, K, Dv), of q's dtype; Hkv divides H (grouped-query attention).
         mask: an expression, compiled here, or a Plan. Give layers of a model the same Plan: it is cut up once.
         weights: 0 or more; per key (K,), (B, K) or (B, H, 1, K), or per pair (B, H, Q, K), B and H may be 1. Key j's
-            un-normalised attention is multiplied by it: 1 changes nothing, 0 masks, 2 counts as two copies of the token.
+            un-normalised attention is multiplied by it: 1 changes nothing, 0 masks, 2 counts as two copies of it.
         scale: factor of the scores; 1 / sqrt(D) if left out.
         backend: "tiled" (no Q x K array, CPU), "dense" (a Q x K array, any device), "reference" (float64), or "auto":
             tiled where it can.
@@ -145,18 +145,15 @@ def _tiled(q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor | None, scale:
     return out[..., : v.shape[-1]], lse
 
 
-def _on_runs(
-    q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, scale: float
-) -> tuple[Tensor, Tensor]:
+def _on_runs(q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, scale: float) -> tuple[Tensor, Tensor]:
     axes = runs.shape[0] > 1, runs.shape[1] > 1
     k, v = (_on_heads(x, q, axes[1]) for x in (k, v))
-    out, lse = TiledAttention.apply(*(folded(x, *axes) for x in (q, k, v)), schedule, scale)  # pyright: ignore
-    return unfolded(out, q, *axes), unfolded(lse, q, *axes)  # pyright: ignore
+    result = TiledAttention.apply(*(folded(x, *axes) for x in (q, k, v)), schedule, scale)
+    out, lse = cast(tuple[Tensor, Tensor], result)
+    return unfolded(out, q, *axes), unfolded(lse, q, *axes)
 
 
-def _weighted(
-    q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor, scale: float
-) -> tuple[Tensor, Tensor]:
+def _weighted(q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     per_head = w.shape[1] > 1 or plan.H > 1
     k, v = (_on_heads(x, q, per_head) for x in (k, v))
     weights = w[:, :, 0].expand(k.shape[:3])
@@ -167,8 +164,8 @@ def _weighted(
         axes = kept.shape[0] > 1, kept.shape[1] > 1
         rest = [folded(x, *axes) for x in (q, k, v, lse)]
         schedule = schedule_from_runs(flat_runs(dropped))
-        passed = ZeroWeightGradient.apply(folded(out, *axes), folded(weights, *axes), *rest, schedule, scale)
-        out = unfolded(passed, q, *axes)  # pyright: ignore
+        inputs = folded(out, *axes), folded(weights, *axes), *rest
+        out = unfolded(cast(Tensor, ZeroWeightGradient.apply(*inputs, schedule, scale)), q, *axes)
     return out[..., :-EXTRA], lse
 
 

@@ -35,8 +35,10 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
 def check_plan(plan: Plan, q: Tensor, k: Tensor) -> None:
     """Raise unless the plan is for these lengths."""
     lengths = (*q.shape[:3], k.shape[2])
-    fits = [size in (1, length) if axis < 2 else size == length for axis, (size, length) in
-            enumerate(zip(plan.shape, lengths, strict=True))]
+    fits = [
+        size in (1, length) if axis < 2 else size == length
+        for axis, (size, length) in enumerate(zip(plan.shape, lengths, strict=True))
+    ]
     if not all(fits) and q.shape[0]:
         raise ArgumentError(
             f"the plan is (B, H, Q, K) = {plan.shape}, the tensors are {lengths}",
@@ -67,7 +69,9 @@ def weights_on_four_axes(weights: Tensor, q: Tensor, k: Tensor, scale: float) ->
             fix="weights are finite and 0 or more",
         )
     if not math.isfinite(scale) or scale == 0:
-        raise ArgumentError(f"scale is {scale}", where="attention(scale=)", fix="with weights, give a finite scale but 0")
+        raise ArgumentError(
+            f"scale is {scale}", where="attention(scale=)", fix="with weights, give a finite scale but 0"
+        )
     return weights.reshape(shape).to(torch.promote_types(weights.dtype, torch.float32))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from attnmask.execute.rectangles import split_axis
+
 
 def folded(x: Tensor, items: bool, heads: bool) -> Tensor:
     """(B, H, L, ...) as (1, H, B * L, ...), (B, 1, H * L, ...) or (1, 1, B * H * L, ...)."""
@@ -18,7 +20,7 @@ def unfolded(x: Tensor, like: Tensor, items: bool, heads: bool) -> Tensor:
     """The way back; the first three axes are those of ``like``."""
     b, h, length = like.shape[:3]
     if items:
-        x = x.transpose(1, 2).squeeze(0).unflatten(0, (b, -1)).transpose(1, 2)
+        x = split_axis(x.transpose(1, 2).squeeze(0), 0, (b, -1)).transpose(1, 2)
     if heads:
-        x = x.squeeze(1).unflatten(1, (h, length))
+        x = split_axis(x.squeeze(1), 1, (h, length))
     return x

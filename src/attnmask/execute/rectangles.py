@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -56,7 +58,7 @@ class Slabs:
         if self.even:
             return self._view(x)
         assert self.index is not None
-        return x.index_select(2, self.index).unflatten(2, (self.count, self.length))
+        return split_axis(x.index_select(2, self.index), 2, (self.count, self.length))
 
     def _view(self, x: Tensor) -> Tensor:
         size = (*x.shape[:2], self.count, self.length, *x.shape[3:])
@@ -65,4 +67,9 @@ class Slabs:
         return x.as_strided(size, stride, x.storage_offset() + self.first * along)
 
     def _unbatched(self, x: Tensor, values: Tensor) -> Tensor:
-        return values.unflatten(0, (x.shape[0], self.count)).movedim(1, 2)
+        return split_axis(values, 0, (x.shape[0], self.count)).movedim(1, 2)
+
+
+def split_axis(x: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
+    """``x.unflatten(axis, sizes)``, with the type that torch does not declare."""
+    return cast(Tensor, x.unflatten(axis, sizes))  # pyright: ignore[reportUnnecessaryCast]

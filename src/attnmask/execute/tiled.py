@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from attnmask.errors import ArgumentError
 from attnmask.execute.guard import (
     emptied,
     keys_attended_by,
@@ -16,7 +16,7 @@ from attnmask.execute.guard import (
     rows_that_attend,
     rows_with_keys,
 )
-from attnmask.execute.rectangles import Slabs
+from attnmask.execute.rectangles import Slabs, split_axis
 from attnmask.execute.schedule import Group, Kind, Schedule
 
 MOST_ELEMENTS = 1 << 22
@@ -44,8 +44,8 @@ class TiledAttention(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        refuse_second_derivative()
         q, k, v, out, lse, *rest = ctx.saved_tensors
         poisoned = _poisoned(ctx.schedule, nonfinite_rows(grad_out), None, q.shape[1])
         if rest:
@@ -54,9 +54,19 @@ class TiledAttention(torch.autograd.Function):
         grads = run_backward(grad_out, q, k, v, out, emptied(lse, poisoned, torch.inf), ctx.schedule, ctx.scale)
         if poisoned is not None:
             keys = keys_attended_by(ctx.schedule.runs, poisoned)
-            keys = keys.unflatten(1, (k.shape[1], -1)).any(2)
+            keys = split_axis(keys, 1, (k.shape[1], -1)).any(2)
             grads = [emptied(grad, rows, torch.nan) for grad, rows in zip(grads, (poisoned, keys, keys), strict=True)]
         return (*grads, None, None)
+
+
+def refuse_second_derivative() -> None:
+    """Raise where the gradient itself is to be differentiated: the kernel's backward has no derivative."""
+    if torch.is_grad_enabled():
+        raise ArgumentError(
+            "the tiled backend has no second derivative",
+            where="attention, under create_graph=True",
+            fix='use attention(..., backend="dense")',
+        )
 
 
 def run_backward(
@@ -127,7 +137,7 @@ def _poisoned(schedule: Schedule, rows: Tensor | None, keys: Tensor | None, head
     """Rows (B, H, rows) that must be NaN: they have a key, and are non-finite or attend to a non-finite key."""
     if rows is None and keys is None:
         return None
-    found = []
+    found: list[Tensor] = []
     if rows is not None:
         found.append(rows & rows_with_keys(schedule.runs, rows.device))
     if keys is not None:

@@ -11,11 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnmask.execute.guard import emptied, nonfinite_rows
-from attnmask.execute.schedule import Schedule
-from attnmask.execute.tiled import run_backward
+from attnmask.execute.tiled import refuse_second_derivative, run_backward
 
 EXTRA = 2
 
@@ -44,13 +42,12 @@ class ZeroWeightGradient(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        refuse_second_derivative()
         out, weights, q, k, v, lse = ctx.saved_tensors
         bad_rows, bad_keys = nonfinite_rows(q, out, grad_out), nonfinite_rows(k, v)
-        rows = [emptied(x, bad_rows) for x in (grad_out, q, out)]
-        keys = [emptied(x, bad_keys) for x in (k, v)]
-        lse = emptied(lse, bad_rows, torch.inf)
-        _, grad_k, _ = run_backward(rows[0], rows[1], *keys, rows[2], lse, ctx.schedule, ctx.scale)
+        clean_grad, q, out = (emptied(x, bad_rows) for x in (grad_out, q, out))
+        k, v, lse = emptied(k, bad_keys), emptied(v, bad_keys), emptied(lse, bad_rows, torch.inf)
+        grad_k = run_backward(clean_grad, q, k, v, out, lse, ctx.schedule, ctx.scale)[1]
         per_key = grad_k[..., -EXTRA].to(weights.dtype) / ctx.scale
         return (grad_out, torch.where(weights == 0, per_key, 0), *[None] * 6)

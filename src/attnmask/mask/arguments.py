@@ -18,12 +18,16 @@ LARGEST = np.iinfo(np.int32).max
 
 def whole_number(value: Any, name: str, where: str) -> int:
     """A whole number from 0 to 2**31 - 1."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or not 0 <= value <= LARGEST:
+    if not is_whole(value) or not 0 <= value <= LARGEST:
         raise ArgumentError(
             f"{name} is {value!r}", where=f"{where}({name}=)", fix="give a whole number, 0 or more, below 2**31"
         )
     return int(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, of Python or of NumPy; a bool is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def one_of(kind: type[Choice], value: Any, name: str, where: str) -> Choice:
@@ -92,7 +96,9 @@ def as_array_checked(value: Any, name: str, where: str) -> Any:
     try:
         array = as_array(value)
     except (ValueError, TypeError) as error:
-        raise ArgumentError(f"{name} is no array: {error}", where=f"{where}({name}=)", fix="make all rows equally long") from None
+        raise ArgumentError(
+            f"{name} is no array: {error}", where=f"{where}({name}=)", fix="make all rows equally long"
+        ) from None
     if array.dtype.kind not in "biuf":
         raise ArgumentError(
             f"{name} holds {array.dtype} values", where=f"{where}({name}=)", fix="give numbers, in rows of one length"
@@ -103,9 +109,7 @@ def as_array_checked(value: Any, name: str, where: str) -> Any:
 def _whole_numbers(value: Any, name: str, where: str) -> IntArray:
     array = as_array_checked(value, name, where)
     if array.dtype.kind not in "iu" and array.size:
-        raise ArgumentError(
-            f"{name} holds {array.dtype} values", where=f"{where}({name}=)", fix="give whole numbers"
-        )
+        raise ArgumentError(f"{name} holds {array.dtype} values", where=f"{where}({name}=)", fix="give whole numbers")
     if array.dtype.kind == "u" and array.size and array.max() > LARGEST:
         raise ArgumentError(f"{name} holds {array.max()}", where=f"{where}({name}=)", fix="stay below 2**31")
     return array.astype(np.int64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray
 from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import is_whole
 from attnmask.mask.domain import Domain, Points
 
 
@@ -63,7 +64,7 @@ class Mask:
         1 0 0
         1 1 0
         """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        if not is_whole(n):
             raise ArgumentError(f"n is {n!r}", where="mask.shift(n)", fix="give a whole number of positions")
         return Shift(self, int(n))
 

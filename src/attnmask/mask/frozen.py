@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,4 +53,4 @@ def as_array(value: Any) -> NDArray[Any]:
 
 def is_ragged(value: Any) -> bool:
     """Whether a value is a sequence of sequences, such as one list of lengths per batch item."""
-    return isinstance(value, Iterable) and any(isinstance(item, list | tuple) for item in value)
+    return isinstance(value, list | tuple) and any(np.ndim(item) for item in cast(Iterable[Any], value))

@@ -20,7 +20,7 @@ class Dense(Atom):
     array: FrozenArray
 
     def attends(self, at: Points) -> BoolArray:
-        batch, head, rows, keys = self._four_axes().shape
+        rows, keys = self._four_axes().shape[2:]
         exists = (at.row >= 0) & (at.row < rows) & (at.k < keys)
         return exists & item_of(
             self._four_axes(), at.b, at.h, np.clip(at.row, 0, max(rows - 1, 0)), np.clip(at.k, 0, max(keys - 1, 0))

@@ -79,9 +79,9 @@ def documents(
 
 def _ids_from_lengths(items: Sequence[object]) -> IntArray:
     arrays = [lengths_per_item(item, "lengths", "documents").values for item in items]
-    ids = np.full((len(arrays), max(int(lengths.sum()) for lengths in arrays)), -1, dtype=np.int32)
+    ids = np.full((len(arrays), max(int(lengths.sum()) for lengths in arrays)), -1, dtype=np.int64)
     for row, lengths in zip(ids, arrays, strict=True):
-        row[: lengths.sum()] = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        row[: lengths.sum()] = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     return ids
 
 

@@ -77,7 +77,7 @@ class PaddingByMask(Atom):
     def sizes(self) -> dict[str, int]:
         batch, length = self.attention_mask.values.shape
         axes = {Of.KEYS: "K", Of.QUERIES: "Q", Of.BOTH: "QK"}[self.of]
-        return {"B": batch} | dict.fromkeys(axes, length)
+        return {"B": batch, **{axis: length for axis in axes}}
 
     def arguments(self) -> dict[str, object]:
         return {"attention_mask": self.attention_mask, **_unless_default(Side.RIGHT, self.of)}
