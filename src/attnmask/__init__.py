@@ -18,6 +18,8 @@ from attnmask.mask.atoms import prefix as prefix
 from attnmask.mask.atoms import window as window
 from attnmask.mask.expr import Mask as Mask
 from attnmask.mask.parse import mask_from_text as mask_from_text
+from attnmask.targets import lift as lift
+from attnmask.targets import targets as targets
 
 if TYPE_CHECKING:
     from attnmask import hf as hf

@@ -146,9 +146,7 @@ def test_every_golden_error_has_a_case():
 
 
 def test_missing_file():
-    with pytest.raises(
-        InputFileError, match=r"^cannot be read: No such file or directory\n  where: gone\.txt$"
-    ):
+    with pytest.raises(InputFileError, match=r"^cannot be read: No such file or directory\n  where: gone\.txt$"):
         read_texts("gone.txt")
 
 
@@ -201,9 +199,7 @@ def test_where_names_the_line_or_row():
     assert texts_of("a.parquet", parquet(text=["a", "b"])).where(1) == "a.parquet, row 2"
 
 
-any_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1).filter(
-    str.strip
-)
+any_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), min_size=1).filter(str.strip)
 
 
 def write_txt(path: Path, texts: list[str]) -> None:

@@ -123,9 +123,7 @@ BAD_OUTPUT = {
     "a": "unknown kind of file ''\n  where: a\n  to do: name it .npy or .parquet",
     "folder.npy": "this is a folder\n  where: folder.npy\n  to do: name a file in it",
     "gone/a.npy": ("the folder of the file does not exist\n  where: gone/a.npy\n  to do: mkdir -p gone"),
-    "file.npy/a.npy": (
-        "the folder of the file does not exist\n  where: file.npy/a.npy\n  to do: mkdir -p file.npy"
-    ),
+    "file.npy/a.npy": ("the folder of the file does not exist\n  where: file.npy/a.npy\n  to do: mkdir -p file.npy"),
 }
 
 
@@ -141,9 +139,7 @@ def test_output_is_refused(path):
 
 def test_folder_that_cannot_be_written_to(monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # as root every folder can
-    with pytest.raises(
-        InputFileError, match=r"^the folder of the file cannot be written to\n  where: a\.npy$"
-    ):
+    with pytest.raises(InputFileError, match=r"^the folder of the file cannot be written to\n  where: a\.npy$"):
         check_output("a.npy")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.runs import Runs, runs_from_single
 from attnmask.conventions import BoolArray, IntArray
-from attnmask.mask.atoms import window
+from attnmask.mask.atoms import documents, window
 from attnmask.mask.domain import Domain
 
 
@@ -53,9 +53,13 @@ def window_sides(runs: Runs, offset: int) -> tuple[int | None, int | None] | Non
     if not _same_for_all_items(runs) or not runs.one_per_row or not len(runs.starts):
         return None
     position = runs.row_of_run + offset
-    cut_left, cut_right = runs.starts > 0, runs.stops < runs.keys
-    left = int((position - runs.starts)[cut_left][0]) if cut_left.any() else None
-    right = int((runs.stops - 1 - position)[cut_right][0]) if cut_right.any() else None
+    left = _one((position - runs.starts)[runs.starts > 0])
+    right = _one((runs.stops - 1 - position)[runs.stops < runs.keys])
+    # Where no run ends inside the keys, a row that just misses them still shows the end of a side.
+    if left is None and runs.row_of_run[-1] < runs.rows - 1:
+        left = int(position[-1]) + 1 - runs.keys
+    if right is None and runs.row_of_run[0] > 0:
+        right = -int(position[0])
     if min(left or 0, right or 0) < 0:
         return None
     domain = Domain(1, 1, runs.rows, runs.keys, offset)
@@ -72,31 +76,20 @@ def key_mask(runs: Runs) -> BoolArray | None:
 
 
 def document_ids(runs: Runs) -> IntArray | None:
-    """The document of each position, int32 (B, S), -1 for none, of a set in which each document sees just itself."""
+    """The document of each position, int64 (B, S), -1 for none, of a set in which each document sees just itself."""
     b, h, q = runs.shape
     if h != 1 or q != runs.keys or not runs.one_per_row:
         return None
     starts, stops = (bound.reshape(b, q) for bound in runs.single())
-    position = np.arange(q)
-    begins = (starts == position) & (stops > starts)
-    ids = np.where(stops > starts, np.cumsum(begins, axis=1) - 1, -1).astype(np.int32)
-    expected_start = np.where(begins, position, -1)
-    np.maximum.accumulate(expected_start, axis=1, out=expected_start)
-    in_document = ids >= 0
-    followed = np.take_along_axis(starts, np.minimum(stops, q - 1), axis=1) if q else starts
-    ends_agree = (stops == q) | (followed >= stops) | (np.take_along_axis(stops, np.minimum(stops, q - 1), axis=1) == 0)
-    if not ((starts == expected_start) & ends_agree & (position < stops))[in_document].all():
-        return None
-    return ids if _documents_are_whole(ids, starts, stops) else None
+    in_document = stops > starts
+    begins = in_document & (starts == np.arange(q))
+    ids = np.where(in_document, np.cumsum(begins, axis=1) - 1, -1)
+    expected = runs_from_mask(documents(ids=ids), Domain(b, 1, q, q))
+    return ids if expected == runs else None
 
 
-def _documents_are_whole(ids: IntArray, starts: IntArray, stops: IntArray) -> bool:
-    """Whether each row's run is exactly the stretch of positions with its id."""
-    from attnmask.mask.atoms import documents
-
-    shape = (ids.shape[0], 1, ids.shape[1])
-    expected = runs_from_mask(documents(ids=ids), Domain(ids.shape[0], 1, ids.shape[1], ids.shape[1]))
-    return expected == runs_from_single(shape, ids.shape[1], starts[:, None], stops[:, None])
+def _one(values: IntArray) -> int | None:
+    return int(values[0]) if len(values) else None
 
 
 def _same_for_all_items(runs: Runs) -> bool:

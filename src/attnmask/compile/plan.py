@@ -19,6 +19,8 @@ from attnmask.mask.arguments import is_whole, one_of, whole_number
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask, atoms_of
 
+ARGUMENTS = {"B": "batch", "H": "heads", "Q": "q", "K": "k"}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -242,8 +244,6 @@ def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
                 raise ArgumentError(
                     f"the data have {axis}={size}, the plan has {axis}={sizes[axis]}",
                     where=repr(atom),
-                    fix="make them agree"
-                    if given[axis] is None
-                    else f"compile with {axis.lower()} {size}, or fix the data",
+                    fix=f"compile with {ARGUMENTS[axis]}={size}, or fix the data",
                 )
     return {axis: 1 if size is None else int(size) for axis, size in sizes.items()}

@@ -42,6 +42,10 @@ class Runs:
         for array in (self.indptr, self.starts, self.stops):
             array.flags.writeable = False
 
+    def __reduce__(self) -> tuple[type[Runs], tuple[Shape, int, Int32, Int32, Int32]]:
+        # Through the constructor, so that what is unpickled is read-only too and carries no cached values.
+        return Runs, (self.shape, self.keys, self.indptr, self.starts, self.stops)
+
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Runs)

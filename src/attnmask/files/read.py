@@ -178,9 +178,7 @@ def _field(record: Any, column: str, where: str) -> Any:
         raise InputFileError(f"{_shown(record)} is not an object with {column!r}", where=where)
     fields = cast("dict[str, Any]", record)
     if column not in fields:
-        raise InputFileError(
-            f"the record has no {column!r}; its fields are: {_listed(list(fields))}", where=where
-        )
+        raise InputFileError(f"the record has no {column!r}; its fields are: {_listed(list(fields))}", where=where)
     return fields[column]
 
 
@@ -217,9 +215,7 @@ def _csv_fields_of_any_length() -> Generator[None]:
 def _is_string(arrow: Any, kind: Any) -> bool:
     if arrow.types.is_dictionary(kind):
         kind = kind.value_type
-    return (
-        arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or arrow.types.is_string_view(kind)
-    )
+    return arrow.types.is_string(kind) or arrow.types.is_large_string(kind) or arrow.types.is_string_view(kind)
 
 
 def _chosen(column: str | None, strings: Sequence[str], columns: Sequence[str], source: str) -> str:

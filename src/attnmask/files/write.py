@@ -41,9 +41,7 @@ def check_output(path: str | Path) -> None:
         raise InputFileError("this is a folder", where=where, fix="name a file in it")
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise InputFileError(
-            "the folder of the file does not exist", where=where, fix=f"mkdir -p {path.parent}"
-        )
+        raise InputFileError("the folder of the file does not exist", where=where, fix=f"mkdir -p {path.parent}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputFileError("the folder of the file cannot be written to", where=where)
     if path.suffix.lower() == ".parquet":
@@ -102,9 +100,7 @@ def _save_parquet(file: BinaryIO, embeddings: NDArray[np.float32], texts: Texts)
     arrow, parquet = import_pyarrow("pyarrow"), import_pyarrow("pyarrow.parquet")
     vectors = arrow.FixedSizeListArray.from_arrays(arrow.array(embeddings.ravel()), embeddings.shape[1])
     lines = arrow.array(texts.lines, arrow.int64())
-    table = arrow.table(
-        {"line": lines, "text": arrow.array(texts.texts, arrow.string()), "embedding": vectors}
-    )
+    table = arrow.table({"line": lines, "text": arrow.array(texts.texts, arrow.string()), "embedding": vectors})
     parquet.write_table(table, file)
 
 

@@ -1,0 +1,125 @@
+"""Stage 3, represent: Plan <-> the form that each library wants. A target never sees q, k or v."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, cast, overload
+
+from attnmask.compile.plan import Plan
+from attnmask.errors import ArgumentError, CannotExpressError
+from attnmask.targets.base import Target as Target
+
+TARGETS = {
+    "dense": "attnmask.targets.dense",
+    "dense_torch": "attnmask.targets.dense_torch",
+    "integers": "attnmask.targets.integers",
+    "additive": "attnmask.targets.additive",
+    "hf_2d": "attnmask.targets.hf_2d",
+    "hf_4d": "attnmask.targets.hf_4d",
+    "sdpa": "attnmask.targets.sdpa",
+    "mha": "attnmask.targets.mha",
+}
+
+
+def lower(plan: Plan, target: str, **options: Any) -> Any:
+    """Represent a plan in a library's own form.
+
+    Args:
+        plan: a compiled mask.
+        target: a name from ``targets()``.
+        options: the target's own, as in the signature of its ``lower``.
+
+    Returns:
+        What the target's ``lower`` says.
+
+    Raises:
+        CannotExpressError: the form cannot hold the set; lists every reason, and the targets that can.
+        ArgumentError: an unknown target or option, or an option of an unusable value.
+
+    Source: attnmask; each target names its own.
+
+    >>> import attnmask as am
+    >>> lower(am.compile(am.causal(), q=4), "sdpa")
+    {'attn_mask': None, 'is_causal': True}
+    """
+    module, where = _target(target), f"lower(plan, {target!r})"
+    if not isinstance(plan, Plan):
+        raise ArgumentError(
+            f"the plan is {type(plan).__name__}", where=where, fix="compile the mask: compile(mask, q=)"
+        )
+    _check_known(options, module.lower, "option", where)
+    if reasons := module.refusals(plan, **options):
+        others = [name for name, refused in targets(plan).items() if not refused and name != target]
+        raise CannotExpressError(target, reasons, fix=f"these targets can: {', '.join(others)}")
+    return module.lower(plan, **options)
+
+
+def lift(target: str, representation: Any, **hints: Any) -> Plan:
+    """Read a plan off a library's own form, whoever made it.
+
+    Args:
+        target: a name from ``targets()``; it is the statement of what the values mean.
+        representation: a mask in that form.
+        hints: what the form does not hold, as in the signature of the target's ``lift``.
+
+    Returns:
+        A Plan; B or H is 1 where the set does not depend on it.
+
+    Raises:
+        ArgumentError: an unknown target or hint, or no mask of that form.
+        AmbiguousError: the values have two readings.
+
+    Source: attnmask; each target names its own.
+
+    >>> lift("integers", [[1, 0], [1, 1]])
+    Plan(B=1, H=1, Q=2, K=2, pairs=3, density=0.750, empty_rows=0)
+    """
+    module = _target(target)
+    _check_known(hints, module.lift, "hint", f"lift({target!r}, ...)")
+    return module.lift(representation, **hints)
+
+
+@overload
+def targets() -> dict[str, str]: ...
+@overload
+def targets(plan: Plan) -> dict[str, list[str]]: ...
+def targets(plan: Plan | None = None) -> dict[str, str] | dict[str, list[str]]:
+    """The targets there are, or what each says of a plan.
+
+    Args:
+        plan: a compiled mask; None to ask for the summaries.
+
+    Returns:
+        By name the summary of each target; with a plan every reason why the target refuses it under its default
+        options, and an empty list where it can express it.
+
+    Source: attnmask.
+
+    >>> import attnmask as am
+    >>> targets()["dense"]
+    'NumPy bool (B, H, Q, K), True attends'
+    >>> [name for name, reasons in targets(am.compile(am.causal(), q=4)).items() if reasons]
+    ['hf_2d']
+    """
+    if plan is None:
+        return {name: _target(name).summary for name in TARGETS}
+    return {name: _target(name).refusals(plan) for name in TARGETS}
+
+
+def _target(name: str) -> Target:
+    if name not in TARGETS:
+        raise ArgumentError(
+            f"there is no target {name!r}", where="attnmask.targets", fix=f"the targets are {', '.join(TARGETS)}"
+        )
+    return cast(Target, import_module(TARGETS[name]))
+
+
+def _check_known(given: dict[str, Any], function: Callable[..., Any], kind: str, where: str) -> None:
+    known = [name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise ArgumentError(
+            f"there is no {kind} {unknown[0]!r}", where=where, fix=f"the {kind}s are {', '.join(known) or 'none'}"
+        )

@@ -1,0 +1,142 @@
+"""Somebody else's arrays, read without a guess; True attends in all that is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnmask.compile.plan import Plan, plan_from_dense
+from attnmask.conventions import BoolArray
+from attnmask.errors import AmbiguousError, ArgumentError
+from attnmask.mask.arguments import as_array_checked, whole_number
+
+# exp underflows to 0 below -104 in float32 and -745 in float64: the rest is room for the scores themselves.
+MASKS_FROM = -1000
+
+
+def array_of(value: Any, name: str) -> NDArray[Any]:
+    """A NumPy array of nested lists, of an array, or of a tensor of any dtype, strides and device."""
+    narrow = hasattr(value, "detach") and value.is_floating_point() and value.element_size() < 4
+    # NumPy has no bfloat16; float32 holds every value of the narrower formats.
+    return as_array_checked(value.detach().float() if narrow else value, name, "lift")
+
+
+def with_four_axes(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
+    """An array (B, H, Q, K), from (Q, K) or four axes."""
+    if array.ndim == 3:
+        raise AmbiguousError(
+            f"{name} has shape {array.shape}: the first axis may be the batch or the heads",
+            where=where,
+            fix=f"give four axes: {name}[:, None] is (B, 1, Q, K), {name}[None] is (1, H, Q, K)",
+        )
+    if array.ndim not in (2, 4) or 0 in array.shape[:-2]:
+        raise ArgumentError(
+            f"{name} has shape {array.shape}", where=where, fix="give (Q, K) or (B, H, Q, K), B and H 1 or more"
+        )
+    return array[None, None] if array.ndim == 2 else array
+
+
+def plan_from_bools(value: Any, where: str) -> Plan:
+    """The plan of bools (Q, K) or (B, H, Q, K), True attends."""
+    array = array_of(value, "array")
+    if array.dtype.kind != "b":
+        raise ArgumentError(
+            f"array holds {array.dtype} values",
+            where=where,
+            fix="lift 0/1 integers with lift('integers', ...), an additive mask with lift('additive', ...)",
+        )
+    return plan_from_dense(with_four_axes(array, "array", where))
+
+
+def at_lengths(attends: BoolArray, q: int | None, k: int | None, name: str, where: str) -> BoolArray:
+    """An array (B, H, Q, K) written out to the given lengths, where its own axis is 1."""
+    own = attends.shape[2], attends.shape[3]
+    given = [whole_number(n, axis, "lift") if n is not None else None for axis, n in (("q", q), ("k", k))]
+    wanted = [length if hint is None else hint for length, hint in zip(own, given, strict=True)]
+    if any(length not in (1, hint) for length, hint in zip(own, wanted, strict=True)):
+        raise ArgumentError(
+            f"{name} has (Q, K) = {own}, the hints say {tuple(wanted)}", where=where, fix="make them agree"
+        )
+    return np.broadcast_to(attends, (*attends.shape[:2], *wanted))
+
+
+def lengths_hinted(q: int | None, k: int | None, where: str) -> tuple[int, int]:
+    """The lengths that an absent mask does not hold."""
+    if q is None or k is None:
+        raise ArgumentError(
+            "there is no mask to read the lengths off", where=where, fix="give q= and k=, the queries and keys"
+        )
+    return whole_number(q, "q", "lift"), whole_number(k, "k", "lift")
+
+
+def arguments_of(representation: Any, names: Sequence[str], where: str) -> list[Any]:
+    """The values of keyword arguments given as a dict, None for one left out."""
+    if not isinstance(representation, Mapping):
+        raise ArgumentError(
+            f"the representation is {type(representation).__name__}",
+            where=where,
+            fix=f"give the keyword arguments as a dict of {', '.join(names)}",
+        )
+    given = cast(Mapping[Any, Any], representation)
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ArgumentError(f"unknown argument {unknown[0]!r}", where=where, fix=f"give {' and '.join(names)} alone")
+    return [given.get(name) for name in names]
+
+
+def attends_or_added(array: NDArray[Any], name: str, where: str) -> BoolArray:
+    """The bools themselves, or what a float mask that is added to the scores lets attend."""
+    if array.dtype.kind not in "bf":
+        raise ArgumentError(
+            f"{name} holds {array.dtype} values", where=where, fix="give bools, or floats that are added to the scores"
+        )
+    return array if array.dtype.kind == "b" else attends_from_additive(array, name, where)
+
+
+def attends_from_additive(array: NDArray[Any], name: str, where: str) -> BoolArray:
+    """What a float mask that is added to the scores lets attend.
+
+    0 attends and -1000 or less, as far as -inf, does not. An array of zeros lets everything attend: whoever calls
+    this has said that the mask is additive. An array of 0 and 1 is refused all the same, for 1 masks nothing.
+    """
+    if array.dtype.kind != "f":
+        raise ArgumentError(
+            f"{name} holds {array.dtype} values",
+            where=where,
+            fix="an additive mask holds floats; lift bools with lift('dense', ...), "
+            "0/1 integers with lift('integers', ...)",
+        )
+    attends = array == 0
+    neither = ~(attends | (array <= MASKS_FROM))
+    if not neither.any():
+        return attends
+    if np.isin(array, (0, 1)).all():
+        raise AmbiguousError(
+            f"{name} holds only 0.0 and 1.0 ({zeros_and_ones(array)}): a mask of zeros and ones, or a bias that "
+            "masks nothing",
+            where=where,
+            fix="lift zeros and ones with lift('integers', array, polarity=), which says what a 1 is",
+        )
+    raise ArgumentError(
+        f"{first_element(array, neither, name)}, neither 0 (attends) nor {MASKS_FROM} or less (masked out)",
+        where=where,
+        fix="separate the bias from the mask: a set of pairs holds no bias",
+    )
+
+
+def zeros_and_ones(array: NDArray[Any]) -> str:
+    """What may tell a reader of an array (..., Q, K) of zeros and ones which of the two attends."""
+    share = f"{np.count_nonzero(array) / max(array.size, 1):.0%} are 1"
+    diagonal = np.diagonal(array, axis1=-2, axis2=-1)
+    if array.shape[-2] != array.shape[-1] or not diagonal.size:
+        return share
+    return f"{share}, the diagonal is {'all 1' if diagonal.all() else 'mixed' if diagonal.any() else 'all 0'}"
+
+
+def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:
+    """The first wanted element and where it stands, such as ``array[0, 2] is -3.5``."""
+    at = tuple(int(index) for index in np.argwhere(wanted)[0])
+    return f"{name}[{', '.join(map(str, at))}] is {array[at]:g}"

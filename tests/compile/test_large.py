@@ -1,0 +1,52 @@
+"""Long contexts: memory grows with rows and runs, never with pairs."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import attnmask as am
+from attnmask.compile import facts
+
+LENGTH = 1 << 20
+
+
+def documents_of_about_1000() -> np.ndarray:
+    return np.random.default_rng(0).multinomial(LENGTH, np.ones(1000) / 1000)
+
+
+@pytest.fixture(scope="module")
+def peak_of_a_million() -> tuple[am.Plan, int]:
+    mask = am.causal() & am.window(left=1023, right=0) & am.documents(lengths=documents_of_about_1000())
+    tracemalloc.start()
+    plan = am.compile(mask, q=LENGTH)
+    plan.tiles(128, 128)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return plan, peak
+
+
+def test_a_million_tokens_compile_and_tile_in_less_than_200_mb(peak_of_a_million: tuple[am.Plan, int]) -> None:
+    plan, peak = peak_of_a_million
+    assert plan.shape == (1, 1, LENGTH, LENGTH)
+    assert peak < 200e6, f"{peak / 1e6:.0f} MB"
+
+
+def test_the_pairs_of_a_million_tokens_are_counted_exactly(peak_of_a_million: tuple[am.Plan, int]) -> None:
+    plan, _ = peak_of_a_million
+    lengths = documents_of_about_1000()
+    # A document of n tokens has 1 + 2 + ... pairs until the window of 1024 is full, then 1024 a row.
+    ramp = np.minimum(lengths, 1024)
+    assert plan.pairs == int((ramp * (ramp + 1) // 2 + (lengths - ramp) * 1024).sum())
+
+
+def test_pairs_beyond_32_bits_are_counted() -> None:
+    assert am.compile(am.full(), q=1 << 17).pairs == 1 << 34
+    assert am.compile(am.causal(), q=LENGTH).pairs == LENGTH * (LENGTH + 1) // 2
+
+
+def test_facts_of_a_million_tokens_are_found() -> None:
+    assert facts.causal_offset(am.compile(am.causal(), q=LENGTH).runs) == 0
+    assert facts.window_sides(am.compile(am.window(left=9, right=0), q=LENGTH).runs, 0) == (9, 0)
