@@ -266,6 +266,17 @@ GRIDS: list[tuple[am.Mask, str]] = [
         """,
     ),
     (
+        am.padding(lengths=1, side="left", of="queries").shift(1),
+        """
+        square   wide    tall   offset   row
+        0000     11111   00     00000    0000
+        0000     00000   00     11111
+        1111             00     00000
+        0000             11
+                         00
+        """,
+    ),
+    (
         am.causal() & am.window(left=1, right=1) | am.prefix(1),
         """
         square   wide    tall   offset   row

@@ -25,10 +25,11 @@ def test_a_pickled_mask_is_the_same_mask(case: tuple[Domain, am.Mask]) -> None:
     assert repr(again) == repr(mask)
 
 
-def test_a_pickled_mask_still_cannot_be_written() -> None:
-    again = pickle.loads(pickle.dumps(am.dense([[1, 0]])))
+@pytest.mark.parametrize("copy", [lambda mask: mask, lambda mask: pickle.loads(pickle.dumps(mask))])
+def test_the_array_of_a_mask_cannot_be_written_and_neither_can_that_of_its_pickle(copy: object) -> None:
+    mask = copy(am.dense([[1, 0]]))  # type: ignore[operator]
     with pytest.raises(ValueError, match="read-only"):
-        again.array.values[0, 0] = False
+        mask.array.values[0, 0] = False
 
 
 @pytest.mark.parametrize(

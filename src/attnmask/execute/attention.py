@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal, cast, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -148,7 +148,7 @@ def _tiled(q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor | None, scale:
 def _on_runs(q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, scale: float) -> tuple[Tensor, Tensor]:
     axes = runs.shape[0] > 1, runs.shape[1] > 1
     k, v = (_on_heads(x, q, axes[1]) for x in (k, v))
-    result = TiledAttention.apply(*(folded(x, *axes) for x in (q, k, v)), schedule, scale)
+    result: Any = TiledAttention.apply(*(folded(x, *axes) for x in (q, k, v)), schedule, scale)  # pyright: ignore[reportUnknownVariableType]
     out, lse = cast(tuple[Tensor, Tensor], result)
     return unfolded(out, q, *axes), unfolded(lse, q, *axes)
 

@@ -95,7 +95,7 @@ def as_array_checked(value: Any, name: str, where: str) -> Any:
     """The value as a NumPy array of numbers."""
     try:
         array = as_array(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise ArgumentError(
             f"{name} is no array: {error}", where=f"{where}({name}=)", fix="make all rows equally long"
         ) from None

@@ -46,9 +46,13 @@ class FrozenArray:
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """NumPy view of a list, a NumPy array, or a tensor of any framework on any device."""
-    detach = getattr(value, "detach", None)
-    return np.asarray(detach().cpu() if detach is not None else value)
+    """NumPy view of a list, a NumPy array, or a torch tensor of any dtype on any device."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    tensor = value.detach().cpu()
+    # NumPy has no bfloat16; float32 holds every value of the narrower formats.
+    narrow = tensor.is_floating_point() and tensor.element_size() < 4
+    return np.asarray(tensor.float() if narrow else tensor)
 
 
 def is_ragged(value: Any) -> bool:

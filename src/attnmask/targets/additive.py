@@ -50,7 +50,7 @@ def lower(
         ArgumentError: another dtype or constant.
 
     Source: the float ``attn_mask`` of torch.nn.functional.scaled_dot_product_attention ("-inf"); eager attention of
-    Hugging Face transformers ("min"; -10000 before 2022).
+    Hugging Face transformers ("min"; -10000 until 2022).
 
     >>> import attnmask as am
     >>> am.compile(am.causal(), q=2).to("additive", dtype="float16", masked=-1e9)

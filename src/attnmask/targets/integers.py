@@ -71,7 +71,7 @@ def lift(representation: Any, *, polarity: str | None = None) -> Plan:
         AmbiguousError: floats without a polarity, or three axes.
         ArgumentError: values other than 0 and 1, or other axes.
 
-    Source: 1 attends: transformers; 1 is masked out: the ``attention_mask`` of Megatron-LM.
+    Source: 1 attends: Hugging Face transformers; 1 is masked out: torch.nn.MultiheadAttention, TransformerEngine.
 
     >>> lift([[0, 1], [0, 0]], polarity="masked_out").pairs
     3

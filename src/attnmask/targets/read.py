@@ -19,9 +19,7 @@ MASKS_FROM = -1000
 
 def array_of(value: Any, name: str) -> NDArray[Any]:
     """A NumPy array of nested lists, of an array, or of a tensor of any dtype, strides and device."""
-    narrow = hasattr(value, "detach") and value.is_floating_point() and value.element_size() < 4
-    # NumPy has no bfloat16; float32 holds every value of the narrower formats.
-    return as_array_checked(value.detach().float() if narrow else value, name, "lift")
+    return as_array_checked(value, name, "lift")
 
 
 def with_four_axes(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
@@ -130,13 +128,13 @@ def attends_from_additive(array: NDArray[Any], name: str, where: str) -> BoolArr
 def zeros_and_ones(array: NDArray[Any]) -> str:
     """What may tell a reader of an array (..., Q, K) of zeros and ones which of the two attends."""
     share = f"{np.count_nonzero(array) / max(array.size, 1):.0%} are 1"
-    diagonal = np.diagonal(array, axis1=-2, axis2=-1)
-    if array.shape[-2] != array.shape[-1] or not diagonal.size:
+    if array.ndim < 2 or array.shape[-2] != array.shape[-1] or not array.size:
         return share
+    diagonal = np.diagonal(array, axis1=-2, axis2=-1)
     return f"{share}, the diagonal is {'all 1' if diagonal.all() else 'mixed' if diagonal.any() else 'all 0'}"
 
 
 def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:
     """The first wanted element and where it stands, such as ``array[0, 2] is -3.5``."""
-    at = tuple(int(index) for index in np.argwhere(wanted)[0])
+    at = tuple(int(index) for index in np.unravel_index(np.argmax(wanted), wanted.shape))
     return f"{name}[{', '.join(map(str, at))}] is {array[at]:g}"

@@ -30,7 +30,7 @@ def lower(plan: Plan, *, device: str | torch.device = "cpu") -> dict[str, Any]:
     """Give the keyword arguments that make torch attend to the set.
 
     A mask is written out only where it is needed: ``is_causal`` is set where row i attends to the keys 0 to i, as
-    torch has it for any Q and K, and a full set needs neither. A row without a key is 0.
+    torch has it for any Q and K, and a full set needs neither. A row without a key is 0 (tested on CPU).
 
     Args:
         plan: the set.

@@ -1,0 +1,116 @@
+"""The plans that every target meets, and the ways in which each target is asked for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import attnmask as am
+
+BATCH, HEADS = 2, 4
+# (Q, K, offset). "early" queries stand before the keys, so that some rows see nothing under a causal mask.
+SHAPES = {
+    "square": (5, 5, 0),
+    "wide, at the start": (3, 6, 0),
+    "wide, at the end": (3, 6, 3),
+    "tall": (6, 3, 0),
+    "one row": (1, 5, 4),
+    "one pair": (1, 1, 0),
+    "early": (5, 5, -2),
+    "no key": (3, 0, 0),
+    "no query": (0, 3, 0),
+}
+Kind = Callable[[int, int], am.Mask]
+
+
+def bits(*shape: int) -> NDArray[np.bool_]:
+    """The same mixed bits for the same shape."""
+    return np.random.default_rng(sum(shape)).random(shape) < 0.5
+
+
+def _tokens(length: int) -> NDArray[np.bool_]:
+    return np.stack([np.arange(length) % 3 != 1, np.arange(length) > 0])
+
+
+KINDS: dict[str, Kind] = {
+    "full": lambda q, k: am.full(),
+    "empty": lambda q, k: am.empty(),
+    "causal": lambda q, k: am.causal(),
+    "window": lambda q, k: am.window(left=1, right=1),
+    "diagonal": lambda q, k: am.window(left=0, right=0),
+    "prefix": lambda q, k: am.prefix([1, 2]),
+    "padding right": lambda q, k: am.padding(lengths=[3, 1]),
+    "padding left": lambda q, k: am.padding(lengths=[1, 2], side="left"),
+    "padding of one length": lambda q, k: am.padding(lengths=2),
+    "padding of a whole item": lambda q, k: am.padding(lengths=[2, 0]),
+    "padding by mask": lambda q, k: am.padding(attention_mask=_tokens(k)),
+    "padding of queries": lambda q, k: am.padding(lengths=[2, 1], of="queries"),
+    "padding of both": lambda q, k: am.padding(lengths=[2, 1], of="both"),
+    "documents": lambda q, k: am.documents(lengths=[2, 1, 2]),
+    "documents by item": lambda q, k: am.documents(ids=[[0, 0, 1, 1, 1, 2], [0, 1, 0, 1, -1, 2]]),
+    "dense": lambda q, k: am.dense(bits(q, k)),
+    "dense by item": lambda q, k: am.dense(bits(BATCH, 1, q, k)),
+    "dense by head": lambda q, k: am.dense(bits(1, HEADS, q, k)),
+    "dense by item and head": lambda q, k: am.dense(bits(BATCH, HEADS, q, k)),
+    "self and dense by head": lambda q, k: am.window(0, 0) | am.prefix(1) | am.dense(bits(1, HEADS, q, k)),
+    "padded decoder": lambda q, k: am.causal() & am.padding(lengths=[3, 1], side="left"),
+    "decoder of one length": lambda q, k: am.causal() & am.padding(lengths=2),
+    "sliding decoder": lambda q, k: am.causal() & am.window(left=1, right=0),
+    "packed decoder": lambda q, k: am.causal() & am.documents(lengths=[2, 3]),
+    "prefix decoder": lambda q, k: am.causal() | am.prefix([1, 2]),
+    "future": lambda q, k: ~am.causal(),
+    "causal, later": lambda q, k: am.causal().shift(1),
+}
+
+
+class Variant(NamedTuple):
+    """A target, the options to lower with, and the hints to lift with."""
+
+    target: str
+    options: Callable[[am.Plan], dict[str, Any]] = lambda plan: {}
+    hints: Callable[[am.Plan], dict[str, Any]] = lambda plan: {}
+
+
+def always(**options: Any) -> Callable[[am.Plan], dict[str, Any]]:
+    """The same options for every plan."""
+    return lambda plan: options
+
+
+def _heads(plan: am.Plan) -> dict[str, Any]:
+    return {"num_heads": HEADS}
+
+
+VARIANTS = {
+    "dense": Variant("dense"),
+    "dense_torch": Variant("dense_torch"),
+    "integers": Variant("integers"),
+    "integers, uint8": Variant("integers", always(dtype="uint8")),
+    "additive": Variant("additive"),
+    "additive, float16, -1e9": Variant("additive", always(dtype="float16", masked=-1e9)),
+    "additive, bfloat16, least": Variant("additive", always(dtype="bfloat16", masked="min")),
+    "additive, float64, -1000": Variant("additive", always(dtype="float64", masked=-1000)),
+    "hf_2d": Variant("hf_2d", hints=lambda plan: {"q": plan.Q}),
+    "hf_2d, written out": Variant("hf_2d", always(batch=BATCH), lambda plan: {"q": plan.Q}),
+    "hf_2d, decoder": Variant("hf_2d", always(causal=True), lambda plan: {"q": plan.Q, "causal": True}),
+    "hf_4d": Variant("hf_4d"),
+    "hf_4d, bfloat16": Variant("hf_4d", always(dtype="bfloat16")),
+    "sdpa": Variant("sdpa", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K}),
+    "mha, written out": Variant(
+        "mha",
+        lambda plan: {**_heads(plan), "batch": BATCH},
+        lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K},
+    ),
+}
+
+
+def plans() -> dict[str, am.Plan]:
+    """Every kind on every shape."""
+    return {
+        f"{kind}, {shape}": am.compile(mask(q, k), q=q, k=k, offset=offset)
+        for kind, mask in KINDS.items()
+        for shape, (q, k, offset) in SHAPES.items()
+    }

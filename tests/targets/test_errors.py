@@ -1,0 +1,116 @@
+"""What the targets say of what they cannot hold or cannot read, word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import attnmask as am
+from attnmask.targets import lift, lower
+
+EYE = np.eye(3)
+CAUSAL = am.compile(am.causal(), q=4)
+HEADS = am.compile(am.dense(np.array([[np.eye(3), np.ones((3, 3))]], dtype=bool)), q=3)
+BOTH = am.compile(am.causal() & am.padding(lengths=[3, 1], side="left"), q=3)
+PADDED = am.compile(am.padding(lengths=[3, 1]), q=3)
+SPOILT = np.where(np.tri(3, dtype=bool), 0.0, -1e4)
+SPOILT[1, 2] = -3.5
+
+CASES: dict[str, Callable[[], object]] = {
+    "unknown target": lambda: lower(CAUSAL, "flash"),
+    "unknown target to lift": lambda: lift("flash", EYE),
+    "unknown option": lambda: lower(CAUSAL, "additive", mask=-1e4),
+    "target without options": lambda: lower(CAUSAL, "dense", device="cpu"),
+    "unknown hint": lambda: lift("sdpa", {}, queries=3),
+    "a mask, not a plan": lambda: lower(am.causal(), "dense"),
+    "hf_2d, heads and rows": lambda: lower(HEADS, "hf_2d"),
+    "hf_2d, a decoder's mask": lambda: lower(CAUSAL, "hf_2d"),
+    "hf_2d, no row": lambda: lower(CAUSAL[2:2], "hf_2d"),
+    "hf_2d, more queries than keys": lambda: lower(
+        am.compile(am.causal(), q=3, k=2, align="start"), "hf_2d", causal=True
+    ),
+    "hf_2d, not causal": lambda: lower(PADDED, "hf_2d", causal=True),
+    "hf_2d, window": lambda: lower(am.compile(am.causal() & am.window(left=1, right=0), q=4), "hf_2d", causal=True),
+    "hf_2d, another batch": lambda: lower(PADDED, "hf_2d", batch=3),
+    "mha, rows without a key and no heads": lambda: lower(BOTH, "mha"),
+    "mha, other heads": lambda: lower(
+        am.compile(am.window(0, 0) | am.dense(np.array([[np.eye(3), np.ones((3, 3))]], dtype=bool)), q=3),
+        "mha",
+        num_heads=4,
+    ),
+    "mha, no batch": lambda: lower(CAUSAL, "mha", batch=0),
+    "integers, dtype": lambda: lower(CAUSAL, "integers", dtype="float32"),
+    "additive, dtype": lambda: lower(CAUSAL, "additive", dtype="int8"),
+    "additive, constant too small": lambda: lower(CAUSAL, "additive", masked=-1),
+    "additive, constant unknown": lambda: lower(CAUSAL, "additive", masked="inf"),
+    "dense of integers": lambda: lift("dense", [[1, 0]]),
+    "dense of three axes": lambda: lift("dense", np.ones((2, 3, 3), dtype=bool)),
+    "dense of one axis": lambda: lift("dense", np.ones(3, dtype=bool)),
+    "dense of no item": lambda: lift("dense_torch", torch.ones(0, 1, 2, 2, dtype=torch.bool)),
+    "dense of text": lambda: lift("dense", [["a"]]),
+    "ragged": lambda: lift("integers", [[1, 0], [1]]),
+    "integers of other values": lambda: lift("integers", [[1, 0], [2, 1]]),
+    "floats without a polarity": lambda: lift("integers", np.tri(3)),
+    "floats with an empty diagonal": lambda: lift("integers", 1 - np.tri(4)),
+    "floats with a mixed diagonal": lambda: lift("integers", np.diag([1.0, 0, 1])),
+    "floats that are not square": lambda: lift("integers", np.ones((1, 1, 2, 3))),
+    "floats that are all zero": lambda: lift("integers", np.zeros((3, 3))),
+    "unknown polarity": lambda: lift("integers", EYE, polarity="keep"),
+    "additive of 0 and 1": lambda: lift("additive", EYE),
+    "additive of 0 and 1, one axis": lambda: lift("additive", [0.0, 1.0]),
+    "additive of integers": lambda: lift("additive", EYE.astype(int)),
+    "additive with a bias": lambda: lift("additive", SPOILT),
+    "additive with a bonus": lambda: lift("additive", torch.tensor([[0.0, 2.0]])),
+    "additive with NaN": lambda: lift("additive", np.full((1, 1, 2, 2), np.nan)),
+    "additive of three axes": lambda: lift("additive", np.zeros((2, 3, 3))),
+    "hf_2d of floats": lambda: lift("hf_2d", torch.ones(2, 3)),
+    "hf_2d of an additive mask": lambda: lift("hf_2d", torch.tensor([[0.0, -1e4]])),
+    "hf_2d of weights": lambda: lift("hf_2d", torch.tensor([[1.0, 0.5]])),
+    "hf_2d of four axes": lambda: lift("hf_2d", torch.ones(2, 1, 3, 3)),
+    "hf_2d of more queries than keys": lambda: lift("hf_2d", [[1, 1]], causal=True, q=3),
+    "hf_4d of two axes": lambda: lift("hf_4d", torch.ones(2, 3, dtype=torch.long)),
+    "hf_4d of integers": lambda: lift("hf_4d", torch.ones(1, 1, 3, 3, dtype=torch.long)),
+    "hf_4d of 0.0 and 1.0": lambda: lift("hf_4d", torch.ones(1, 1, 3, 3).tril()),
+    "sdpa without lengths": lambda: lift("sdpa", {"attn_mask": None, "is_causal": True}, q=3),
+    "sdpa of both": lambda: lift("sdpa", {"attn_mask": EYE == 1, "is_causal": True}),
+    "sdpa of integers": lambda: lift("sdpa", {"attn_mask": EYE.astype(int)}),
+    "sdpa of 0.0 and 1.0": lambda: lift("sdpa", {"attn_mask": EYE}),
+    "sdpa of a tensor": lambda: lift("sdpa", torch.ones(3, 3, dtype=torch.bool)),
+    "sdpa of more arguments": lambda: lift("sdpa", {"attn_mask": EYE == 1, "dropout_p": 0.1}),
+    "sdpa of other lengths": lambda: lift("sdpa", {"attn_mask": EYE == 1}, q=4, k=3),
+    "mha without lengths": lambda: lift("mha", {}),
+    "mha of three axes": lambda: lift("mha", {"attn_mask": np.ones((4, 3, 3), dtype=bool)}),
+    "mha of other heads": lambda: lift("mha", {"attn_mask": np.ones((4, 3, 3), dtype=bool)}, num_heads=3),
+    "mha of four axes": lambda: lift("mha", {"attn_mask": np.ones((1, 1, 3, 3), dtype=bool)}),
+    "mha of keys of one axis": lambda: lift("mha", {"key_padding_mask": np.ones(3, dtype=bool)}),
+    "mha of integers": lambda: lift("mha", {"key_padding_mask": [[0, 1]]}),
+    "mha of items that differ": lambda: lift(
+        "mha",
+        {"attn_mask": np.ones((4, 3, 3), dtype=bool), "key_padding_mask": np.ones((3, 3), dtype=bool)},
+        num_heads=2,
+    ),
+    "mha of masks that differ": lambda: lift(
+        "mha", {"attn_mask": EYE == 1, "key_padding_mask": np.ones((2, 4), dtype=bool)}
+    ),
+}
+GOLDEN = Path(__file__).with_name("errors.txt")
+
+
+def text_of(case: str) -> str:
+    with pytest.raises(am.AttnMaskError) as error:
+        CASES[case]()
+    return f"[{case}] {type(error.value).__name__}\n{error.value}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_error_texts(case: str) -> None:
+    assert text_of(case) in GOLDEN.read_text(encoding="utf-8").strip().split("\n\n")
+
+
+def test_every_golden_error_has_a_case() -> None:
+    blocks = GOLDEN.read_text(encoding="utf-8").strip().split("\n\n")
+    assert [block.partition("]")[0].strip("[") for block in blocks] == list(CASES)
