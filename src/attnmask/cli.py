@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import warnings
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 
 from attnmask.compile import compile
 from attnmask.errors import AttnMaskError
+from attnmask.files import Texts
 from attnmask.mask.parse import mask_from_text
 
 try:
@@ -37,6 +39,9 @@ def _errors_as_messages() -> Generator[None]:
         yield
     except AttnMaskError as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except ModuleNotFoundError as error:
+        typer.echo(f"error: this needs {error.name}\n  to do: pip install 'attnmask[hf]'", err=True)
         raise typer.Exit(2) from None
 
 
@@ -75,3 +80,69 @@ def draw(
             typer.echo(text_from_plan(plan))
         else:
             save_image(plan, out)
+
+
+@app.command()
+def encode(
+    file: Annotated[str, typer.Argument(help="A .txt, .jsonl, .csv or .parquet file of texts; - for standard input.")],
+    model: Annotated[str, typer.Option(help="Folder of a transformers model and its tokenizer.")],
+    out: Annotated[Path, typer.Option(help="A .npy or .parquet file for the embeddings.")],
+    column: Annotated[str | None, typer.Option(help="Field or column of the texts, where there are several.")] = None,
+    pool: Annotated[str, typer.Option(help="mean, cls or last.")] = "mean",
+    max_length: Annotated[int | None, typer.Option(help="Tokens at which a text is cut.")] = None,
+    token_budget: Annotated[int, typer.Option(help="Tokens of a batch, at most.")] = 4096,
+    batch_order: Annotated[str, typer.Option(help="sorted (by length) or keep.")] = "sorted",
+) -> None:
+    """Embed the texts of a file without padding; rows come out in the order of the texts."""
+    from attnmask import hf
+    from attnmask.files import check_output, read_texts, write_embeddings
+
+    with _errors_as_messages():
+        check_output(out)
+        texts = read_texts(file, column)
+        _silence_bars_of_transformers()
+        encoder, tokenizer = hf.load_encoder(model)
+        with _progress(texts) as progress:
+            embeddings = hf.encode(
+                encoder,
+                tokenizer,
+                texts.texts,
+                pool=pool,
+                max_length=max_length,
+                token_budget=token_budget,
+                batch_order=batch_order,
+                progress=progress,
+            )
+        write_embeddings(out, embeddings, texts)
+    typer.echo(f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers in {out}")
+
+
+def _silence_bars_of_transformers() -> None:
+    # It draws one for the weights even into a file.
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
+@contextmanager
+def _progress(texts: Texts) -> Generator[Callable[[int, int], None]]:
+    """A bar on a terminal's standard error, and warnings above it that name the line of a text."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from attnmask.hf import TruncationWarning
+
+    console = Console(stderr=True)
+
+    def show_warning(message: Warning | str, *_: object) -> None:
+        if isinstance(message, TruncationWarning):
+            cut, total = message.count, len(texts.texts)
+            first = texts.where(message.first)
+            message = f"{cut} of {total} texts were cut to {message.max_length} tokens, first: {first}"
+        console.print(f"warning: {message}", markup=False, highlight=False, soft_wrap=True)
+
+    with warnings.catch_warnings(), Progress(console=console, disable=not console.is_terminal) as bar:
+        warnings.simplefilter("default")
+        warnings.showwarning = show_warning
+        task = bar.add_task("texts", total=len(texts.texts))
+        yield lambda done, total: bar.update(task, completed=done, total=total)

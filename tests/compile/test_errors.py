@@ -33,7 +33,7 @@ ERRORS: list[tuple[type[ArgumentError], Callable[[], object], str]] = [
     (
         ArgumentError,
         lambda: am.compile(am.causal(), q=2, offset=0.5),  # type: ignore[arg-type]
-        "offset is 0.5\n  where: compile\n  to do: give a whole number of positions",
+        "offset is 0.5\n  where: compile(offset=)\n  to do: give a whole number of positions, within 2**31",
     ),
     (
         ArgumentError,

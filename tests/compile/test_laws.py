@@ -47,7 +47,7 @@ SHIFT_LAWS: dict[str, tuple[Callable[..., Mask], Callable[..., Mask]]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases(3))
 @pytest.mark.parametrize("law", LAWS)
 def test_law_of_sets(law: str, case: tuple[Domain, Mask, Mask, Mask]) -> None:
@@ -56,7 +56,7 @@ def test_law_of_sets(law: str, case: tuple[Domain, Mask, Mask, Mask]) -> None:
     assert plan_of(left, domain) == plan_of(right, domain)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases(2), SHIFTS, SHIFTS)
 @pytest.mark.parametrize("law", SHIFT_LAWS)
 def test_law_of_shift(law: str, case: tuple[Domain, Mask, Mask], m: int, n: int) -> None:

@@ -29,7 +29,7 @@ def states_by_counting(dense: NDArray[np.bool_], rows: int, keys: int) -> NDArra
     return states
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(cases(), SIZES, SIZES)
 def test_tiles_are_what_counting_gives(case: tuple[Domain, am.Mask], rows: int, keys: int) -> None:
     domain, mask = case

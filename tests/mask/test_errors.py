@@ -116,11 +116,11 @@ ARGUMENT_ERRORS: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: am.causal().shift(1.0),
-        "n is 1.0\n  where: mask.shift(n)\n  to do: give a whole number of positions",
+        "n is 1.0\n  where: mask.shift(n)\n  to do: give a whole number of positions, within 2**31",
     ),
     (
         lambda: am.causal().shift(True),
-        "n is True\n  where: mask.shift(n)\n  to do: give a whole number of positions",
+        "n is True\n  where: mask.shift(n)\n  to do: give a whole number of positions, within 2**31",
     ),
     (
         lambda: am.causal() & 3,  # type: ignore[operator]

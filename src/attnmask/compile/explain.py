@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from attnmask.compile.runs import Runs
 from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import is_whole
 from attnmask.mask.domain import Domain, Points, point_at
 from attnmask.mask.expr import And, Atom, Mask, Not, Or, Shift, Xor
 from attnmask.mask.reference import attends
@@ -33,14 +34,17 @@ def explain(mask: Mask | None, runs: Runs, offset: int, b: int, h: int, q: int, 
     """Explain one pair; indices as in the array (B, H, Q, K), b and h of a broadcast axis may be any."""
     shape = (*runs.shape, runs.keys)
     for axis, index, size in zip("bhqk", (b, h, q, k), shape, strict=True):
-        if index < 0 or (index >= size and not (axis in "bh" and size == 1)):
-            raise ArgumentError(f"{axis} is {index}", where="plan.explain", fix=f"give 0 to {size - 1}")
-    row = ((b if shape[0] > 1 else 0) * shape[1] + (h if shape[1] > 1 else 0)) * shape[2] + q
+        broadcasts = axis in "bh" and size == 1
+        if not is_whole(index) or index < 0 or (index >= size and not broadcasts):
+            limits = f"give 0 to {size - 1}" if size else f"the plan has no {axis}"
+            raise ArgumentError(f"{axis} is {index!r}", where="plan.explain", fix=limits)
+    item, head = b if shape[0] > 1 else 0, h if shape[1] > 1 else 0
+    row = (item * shape[1] + head) * shape[2] + q
     own = slice(runs.indptr[row], runs.indptr[row + 1])
     answer = bool(((runs.starts[own] <= k) & (k < runs.stops[own])).any())
     steps: list[tuple[int, str, bool]] = []
     if mask is not None:
-        at = point_at(Domain(shape[0], shape[1], shape[2], shape[3], offset), b, h, q, k)
+        at = point_at(Domain(shape[0], shape[1], shape[2], shape[3], offset), item, head, q, k)
         steps = _steps(mask, at, 0)
     verb = "attends" if answer else "does not attend"
     lines = [f"query row {q} (position {q + offset}) {verb} to key {k} (batch {b}, head {h})"]

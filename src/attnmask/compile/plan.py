@@ -15,7 +15,7 @@ from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.compile.tiles import Tiles, tiles_from_runs
 from attnmask.conventions import Align, BoolArray, offset_from_align
 from attnmask.errors import AlignmentError, ArgumentError
-from attnmask.mask.arguments import is_whole, one_of, whole_number
+from attnmask.mask.arguments import is_whole, one_of, position_count, whole_number
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask, atoms_of
 
@@ -120,6 +120,8 @@ class Plan:
             if step != 1:
                 raise ArgumentError(f"step is {step}", where="plan[rows]", fix="take consecutive rows")
             return start, max(start, stop)
+        if not is_whole(rows):
+            raise ArgumentError(f"rows is {rows!r}", where="plan[rows]", fix="give a row or a slice of rows")
         row = rows + self.Q if rows < 0 else rows
         if not 0 <= row < self.Q:
             raise ArgumentError(f"row {rows} of {self.Q}", where="plan[rows]", fix=f"rows are 0 to {self.Q - 1}")
@@ -152,6 +154,8 @@ class Plan:
 
     def diff(self, other: Plan) -> Diff:
         """The pairs in which two plans differ; empty, and false, iff they are equal."""
+        if not isinstance(other, Plan):
+            raise ArgumentError(f"{type(other).__name__} is no plan", where="plan.diff", fix="compile or lift it first")
         return diff_of(self.runs, other.runs)
 
     def explain(self, b: int, h: int, q: int, k: int) -> Explanation:
@@ -203,7 +207,7 @@ def compile(
         raise ArgumentError(f"{type(mask).__name__} is no mask", where="compile", fix="wrap an array with dense(array)")
     q = whole_number(q, "q", "compile")
     k = q if k is None else whole_number(k, "k", "compile")
-    sizes = _sizes(mask, {"B": batch, "H": heads, "Q": q, "K": k})
+    sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
     domain = Domain(**sizes, offset=_offset(q, k, offset, align))
     return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
 
@@ -219,9 +223,7 @@ def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
     if align is not None:
         return offset_from_align(one_of(Align, align, "align", "compile"), q, k)
     if offset is not None:
-        if not is_whole(offset):
-            raise ArgumentError(f"offset is {offset!r}", where="compile", fix="give a whole number of positions")
-        return int(offset)
+        return position_count(offset, "offset", "compile(offset=)")
     if q != k:
         raise AlignmentError(
             f"{q} queries and {k} keys, and nothing says how they line up",
@@ -231,6 +233,12 @@ def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
             "or offset=n: query row i stands at position i + n",
         )
     return 0
+
+
+def _count(value: int | None, name: str) -> int | None:
+    if value is not None and whole_number(value, name, "compile") == 0:
+        raise ArgumentError(f"{name} is 0", where=f"compile({name}=)", fix="give 1 or more, or leave it out")
+    return value
 
 
 def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:

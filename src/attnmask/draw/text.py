@@ -33,7 +33,7 @@ def text_from_plan(plan: Plan, *, batch: int | None = None, head: int | None = N
     >>> print(text_from_plan(am.compile(am.causal() & am.window(left=1, right=0), q=3, k=5, align="end")))
     6 of 15 pairs attend (40%)
                    key
-    query position 0         5
+    query position 0
         0        2 · ■ ■ · ·
         1        3 · · ■ ■ ·
         2        4 · · · ■ ■

@@ -30,6 +30,13 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def position_count(value: Any, name: str, where: str) -> int:
+    """A whole number of positions, of either sign."""
+    if not is_whole(value) or abs(int(value)) > LARGEST:
+        raise ArgumentError(f"{name} is {value!r}", where=where, fix="give a whole number of positions, within 2**31")
+    return int(value)
+
+
 def one_of(kind: type[Choice], value: Any, name: str, where: str) -> Choice:
     """A member of an enum, from its value."""
     try:
@@ -80,13 +87,13 @@ def bool_array(value: Any, name: str, where: str, dims: tuple[int, ...]) -> Bool
         raise ArgumentError(
             f"{name} has shape {array.shape}", where=place, fix=f"give {' or '.join(map(str, dims))} axes"
         )
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and array.size:
         raise AmbiguousError(
             f"{name} holds floats, which may mean 1 for a token or 0 for a token (an additive mask)",
             where=place,
             fix="give bools or 0/1 integers, 1 attends; lift an additive mask with lift('additive', array)",
         )
-    if array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all():
+    if array.size and array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all():
         raise ArgumentError(f"{name} holds values other than 0 and 1", where=place, fix="1 attends, 0 does not")
     return array.astype(bool)
 

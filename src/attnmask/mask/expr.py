@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import is_whole
+from attnmask.mask.arguments import position_count
 from attnmask.mask.domain import Domain, Points
 
 
@@ -64,9 +64,16 @@ class Mask:
         1 0 0
         1 1 0
         """
-        if not is_whole(n):
-            raise ArgumentError(f"n is {n!r}", where="mask.shift(n)", fix="give a whole number of positions")
-        return Shift(self, int(n))
+        return Shift(self, position_count(n, "n", "mask.shift(n)"))
+
+    # Without this, NumPy would try to combine its arrays with a mask element by element.
+    __array_ufunc__ = None
+
+    def __rand__(self, other: object) -> NoReturn:
+        _mask(other)
+        raise AssertionError
+
+    __ror__ = __rxor__ = __rsub__ = __rand__
 
     def __bool__(self) -> NoReturn:
         raise ArgumentError(

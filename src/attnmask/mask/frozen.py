@@ -57,4 +57,6 @@ def as_array(value: Any) -> NDArray[Any]:
 
 def is_ragged(value: Any) -> bool:
     """Whether a value is a sequence of sequences, such as one list of lengths per batch item."""
-    return isinstance(value, list | tuple) and any(np.ndim(item) for item in cast(Iterable[Any], value))
+    if not isinstance(value, list | tuple):
+        return getattr(value, "ndim", 0) > 1
+    return any(isinstance(item, list | tuple) or getattr(item, "ndim", 0) for item in cast(Iterable[Any], value))

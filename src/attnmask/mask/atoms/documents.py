@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
 
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_item
+from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_item, whole_number
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, Mask
 from attnmask.mask.frozen import FrozenArray, is_ragged
@@ -78,11 +78,19 @@ def documents(
 
 
 def _ids_from_lengths(items: Sequence[object]) -> IntArray:
-    arrays = [lengths_per_item(item, "lengths", "documents").values for item in items]
+    arrays = [_lengths(item) for item in items]
     ids = np.full((len(arrays), max(int(lengths.sum()) for lengths in arrays)), -1, dtype=np.int64)
     for row, lengths in zip(ids, arrays, strict=True):
         row[: lengths.sum()] = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     return ids
+
+
+def _lengths(item: object) -> IntArray:
+    if isinstance(item, Sized) and not len(item):
+        return np.zeros(0, dtype=np.int64)
+    lengths = lengths_per_item(item, "lengths", "documents").values
+    whole_number(int(lengths.sum()), "the sum of lengths", "documents")
+    return lengths
 
 
 def _lengths_from_cu_seqlens(value: object) -> IntArray:
