@@ -90,7 +90,7 @@ def test_a_picture_says_what_it_shows() -> None:
 
 def test_a_title_that_does_not_fit_is_cut() -> None:
     title = texts(am.compile(am.prefix(1) & am.padding(lengths=2) & am.documents(ids=[0] * 40), q=2))[0]
-    assert title == "prefix(lengths=[1]) & padding(lengths=[2]) & documents(ids=…"
+    assert title == "prefix(lengths=[1]) & padding(lengths=[2]) & documents(leng…"
 
 
 def test_items_are_small_pictures_and_the_rest_is_counted() -> None:

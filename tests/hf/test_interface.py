@@ -169,29 +169,35 @@ def test_a_model_that_adds_the_mask_itself_says_so() -> None:
         torch.ones(1, 1, 3, 3) + am.hf.packing.ModelMask(am.compile(am.full(), q=3))
 
 
-@pytest.mark.parametrize("name", ["bert", "llama", "mpnet", "modernbert", "gpt2"])
+# Where eager attention takes the softmax in float32, that is what the difference is made of.
+@pytest.mark.parametrize(
+    ("name", "tolerance"), [("bert", 1e-11), ("mpnet", 1e-11), ("gpt2", 1e-11), ("llama", 1e-5), ("modernbert", 1e-5)]
+)
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_gradients_are_those_of_eager_attention(name: str, checkpointing: bool) -> None:
-    model, inputs = tiny(name).double(), batch("left")
+def test_gradients_are_those_of_eager_attention(name: str, tolerance: float, checkpointing: bool) -> None:
+    # Lengths that leave no row without a key: there eager attention in float64 has gradients of NaN.
+    model, inputs = tiny(name).double(), batch("right", lengths=(20, 14))
+    if checkpointing and model.supports_gradient_checkpointing:
+        _without_dropout(model).activation_checkpointing_enable()
+        model.train()
+    eager, ours = (_gradients(model, implementation, inputs) for implementation in ("eager", "attnmask"))
+    assert eager.keys() == ours.keys()
+    for parameter, grad in eager.items():
+        assert float((ours[parameter] - grad).norm()) <= tolerance * float(grad.norm()) + 1e-12, parameter
+
+
+def _without_dropout(model: tf.PreTrainedModel) -> tf.PreTrainedModel:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    if checkpointing:
-        if not model.supports_gradient_checkpointing:
-            return
-        model.gradient_checkpointing_enable()
-        model.train()
-    grads = {}
-    for implementation in ("eager", "attnmask"):
-        model.config._attn_implementation = implementation
-        model.zero_grad()
-        out = am.hf.pool(model(**inputs).last_hidden_state, inputs["attention_mask"])
-        out.pow(3).sum().backward()
-        grads[implementation] = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-    assert grads["eager"].keys() == grads["attnmask"].keys()
-    scale = max(float(grad.abs().max()) for grad in grads["eager"].values())
-    for parameter, grad in grads["eager"].items():
-        assert float((grads["attnmask"][parameter] - grad).abs().max()) < 1e-10 * scale, parameter
+    return model
+
+
+def _gradients(model: tf.PreTrainedModel, implementation: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    model.config._attn_implementation = implementation
+    model.zero_grad()
+    am.hf.pool(model(**inputs).last_hidden_state, inputs["attention_mask"]).pow(3).sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
 def test_nothing_that_stands_at_padding_reaches_a_real_token() -> None:

@@ -12,7 +12,7 @@ from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_item, whole_number
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, Mask
-from attnmask.mask.frozen import FrozenArray, is_ragged
+from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
 from attnmask.mask.tables import position_in, runs_of_equal
 
 
@@ -34,7 +34,8 @@ class Documents(Atom):
         return {"B": len(self.ids.values)}
 
     def arguments(self) -> dict[str, object]:
-        return {"ids": self.ids}
+        lengths = _lengths_from_ids(self.ids.values)
+        return {"ids": self.ids} if lengths is None else {"lengths": lengths[0] if len(lengths) == 1 else lengths}
 
 
 def documents(
@@ -83,6 +84,15 @@ def _ids_from_lengths(items: Sequence[object]) -> IntArray:
     for row, lengths in zip(ids, arrays, strict=True):
         row[: lengths.sum()] = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     return ids
+
+
+def _lengths_from_ids(ids: IntArray) -> list[list[int]] | None:
+    """Lengths that make these ids, if there are some, and few enough to be printed."""
+    if ids.size == 0 or ids.max() >= SHOWN:
+        return None
+    lengths = [np.bincount(row[row >= 0]) for row in ids]
+    made = np.array_equal(_ids_from_lengths(lengths), ids)
+    return [one.tolist() for one in lengths] if made and sum(map(len, lengths)) <= SHOWN else None
 
 
 def _lengths(item: object) -> IntArray:
