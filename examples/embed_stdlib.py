@@ -101,7 +101,9 @@ def write_results(folder: Path, corpus: Corpus, embeddings: NDArray[np.float32])
     lines = [json.dumps({"name": entry.name, "text": entry.text}) + "\n" for entry in corpus.entries]
     (folder / "index.jsonl").write_text("".join(lines), encoding="utf-8")
     save_image(packed_mask(corpus), folder / "packed_mask.png")
-    console.print(f"wrote {', '.join(str(folder / name) for name in ('embeddings.npy', 'index.jsonl', 'packed_mask.png'))}")
+    console.print(
+        f"wrote {', '.join(str(folder / name) for name in ('embeddings.npy', 'index.jsonl', 'packed_mask.png'))}"
+    )
 
 
 def packed_mask(corpus: Corpus, tokens: int = 1024) -> am.Plan:
@@ -127,7 +129,10 @@ def report(model: Any, tokenizer: Any, corpus: Corpus, embeddings: NDArray[np.fl
     padded, by_length = sampled_batches(arrival), sampled_batches(sorted_order)
     ways: dict[str, tuple[NDArray[np.int64], Callable[[NDArray[np.int64]], None]]] = {
         f"(a) padded batches of {BATCH}, as they come": (padded, lambda i: run_padded(model, tokenizer, corpus, i)),
-        f"(b) padded batches of {BATCH}, sorted by length": (by_length, lambda i: run_padded(model, tokenizer, corpus, i)),
+        f"(b) padded batches of {BATCH}, sorted by length": (
+            by_length,
+            lambda i: run_padded(model, tokenizer, corpus, i),
+        ),
         "(c) padding-free": (by_length, lambda i: run_packed(model, tokenizer, corpus, i)),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
@@ -178,9 +183,7 @@ def largest_difference(
     return worst, len(compared)
 
 
-def show(
-    corpus: Corpus, names: list[str], medians: list[float], whole: int, difference: float, compared: int
-) -> None:
+def show(corpus: Corpus, names: list[str], medians: list[float], whole: int, difference: float, compared: int) -> None:
     table = Table(title="Measured in this run", title_justify="left")
     for heading in ("", "tokens/s", "against (a)", "against (b)"):
         table.add_column(heading, justify="left" if not heading else "right")

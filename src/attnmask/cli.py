@@ -90,7 +90,7 @@ def encode(
     column: Annotated[str | None, typer.Option(help="Field or column of the texts, where there are several.")] = None,
     pool: Annotated[str, typer.Option(help="mean, cls or last.")] = "mean",
     max_length: Annotated[int | None, typer.Option(help="Tokens at which a text is cut.")] = None,
-    token_budget: Annotated[int, typer.Option(help="Tokens of a batch, at most.")] = 4096,
+    token_budget: Annotated[int, typer.Option(help="Tokens of a batch, at most.")] = 2048,
     batch_order: Annotated[str, typer.Option(help="sorted (by length) or keep.")] = "sorted",
 ) -> None:
     """Embed the texts of a file without padding; rows come out in the order of the texts."""

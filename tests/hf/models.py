@@ -67,8 +67,6 @@ def batch(side: str = "right", lengths: tuple[int, ...] = LENGTHS, seed: int = 0
 def hidden(model: PreTrainedModel, implementation: str, **inputs: Any) -> Tensor:
     """Last hidden states under an attention implementation."""
     model.set_attn_implementation(implementation)
-    if model.config.model_type == "mpnet" and implementation == "eager":
-        model.config._attn_implementation = "eager"
     with torch.inference_mode():
         return model(**inputs).last_hidden_state
 

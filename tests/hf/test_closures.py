@@ -105,7 +105,6 @@ def test_a_known_function_becomes_an_expression() -> None:
         "causal": "causal()",
         "causal window": "window(left=3, right=None) & causal()",
         "window around": "window(left=3, right=3) & full()",
-        "packed": "documents(ids=[[0, 0, 0, 0, 1, 1, 1, 2, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]])",
     }
     for name, expected in expressions.items():
         assert repr(am.hf.mask_from_closure(CLOSURES[name], range(12), range(12))) == expected

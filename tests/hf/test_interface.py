@@ -11,7 +11,7 @@ from torch import Tensor
 
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
-from tests.hf.models import CONFIGS, DECODERS, ENCODERS, LENGTHS, batch, error, hidden, tiny
+from tests.hf.models import CONFIGS, DECODERS, ENCODERS, batch, error, hidden, tiny
 
 TOLERANCE = 5e-6
 NOTICED = 1e-2
@@ -109,7 +109,7 @@ def test_a_users_four_axes_mask_is_read(name: str, kind: str) -> None:
 
 def test_a_bias_in_a_four_axes_mask_is_refused() -> None:
     model, ids = tiny("bert"), batch("right", lengths=(9,))["input_ids"]
-    with pytest.raises(ArgumentError, match="is -0.5, neither 0"):
+    with pytest.raises(ArgumentError, match=r"is -0\.5, neither 0"):
         hidden(model, "attnmask", input_ids=ids, attention_mask=torch.full((1, 1, 9, 9), -0.5))
 
 

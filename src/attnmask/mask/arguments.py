@@ -93,7 +93,7 @@ def bool_array(value: Any, name: str, where: str, dims: tuple[int, ...]) -> Bool
             where=place,
             fix="give bools or 0/1 integers, 1 attends; lift an additive mask with lift('additive', array)",
         )
-    if array.size and array.dtype.kind not in "biu" or not np.isin(array, (0, 1)).all():
+    if (array.size and array.dtype.kind not in "biu") or not np.isin(array, (0, 1)).all():
         raise ArgumentError(f"{name} holds values other than 0 and 1", where=place, fix="1 attends, 0 does not")
     return array.astype(bool)
 

@@ -7,8 +7,13 @@ from functools import cache
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-CORPUS = ["the attention mask is a mask of attention", "a naïve café, an attention-mask; masks mask", "日本語の文 and more"] * 20
+CORPUS = [
+    "the attention mask is a mask of attention",
+    "a naïve café, an attention-mask; masks mask",
+    "日本語の文 and more",
+] * 20
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+NAMES = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
 
 
 @cache
@@ -18,7 +23,9 @@ def byte_level(*, trim_offsets: bool = True) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=trim_offsets)
     return _wrapped(tokenizer)
@@ -36,5 +43,5 @@ def sentence_piece() -> PreTrainedTokenizerFast:
 
 
 def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    names = dict(zip(NAMES, SPECIAL, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **names)

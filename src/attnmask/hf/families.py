@@ -1,0 +1,117 @@
+"""The encoders that run padding-free and exactly, and how each of them counts positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnmask.conventions import IntArray
+from attnmask.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WHERE = "encode(model=)"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a model type must be told about packed texts.
+
+    Attributes:
+        model: name of the class without a head.
+        after_pad: whether positions count from the padding index + 1, and tokens of the pad id are not counted.
+        token_types: whether it adds token types, which it would otherwise look up by position.
+    """
+
+    model: str
+    after_pad: bool
+    token_types: bool
+
+
+FAMILIES = {
+    "bert": Family("BertModel", after_pad=False, token_types=True),
+    "roberta": Family("RobertaModel", after_pad=True, token_types=True),
+    "xlm-roberta": Family("XLMRobertaModel", after_pad=True, token_types=True),
+    "camembert": Family("CamembertModel", after_pad=True, token_types=True),
+    "distilbert": Family("DistilBertModel", after_pad=False, token_types=False),
+    "mpnet": Family("MPNetModel", after_pad=True, token_types=False),
+    "modernbert": Family("ModernBertModel", after_pad=False, token_types=False),
+}
+
+
+def encoder_of(model: Any) -> tuple[PreTrainedModel, Family]:
+    """The encoder inside a model, and its family.
+
+    Args:
+        model: of transformers, with or without a head.
+
+    Raises:
+        UnsupportedModelError: a model for which packed texts are not known to give what each text alone gives.
+    """
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is no model of transformers",
+            where=WHERE,
+            fix="give AutoModel.from_pretrained(...), or what load_encoder returns",
+        )
+    base = cast(PreTrainedModel, model.base_model)
+    reasons = _reasons_against(base)
+    if reasons:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} {'; '.join(reasons)}",
+            where=WHERE,
+            fix=f"exact for {', '.join(family.model for family in FAMILIES.values())}; run others on padded batches",
+        )
+    return base, FAMILIES[base.config.model_type]
+
+
+def _reasons_against(base: PreTrainedModel) -> list[str]:
+    config, family = base.config, FAMILIES.get(base.config.model_type)
+    if family is None:
+        return [f"has model type {config.model_type!r}"]
+    own_code = type(base).__name__ == family.model and type(base).__module__.startswith("transformers.models.")
+    positions = getattr(config, "position_embedding_type", "absolute")
+    chunk = getattr(config, "chunk_size_feed_forward", 0)
+    reasons = {
+        f"runs code of its own, {type(base).__module__}.{type(base).__name__}": not own_code,
+        "is configured as a decoder (is_decoder=True)": getattr(config, "is_decoder", False),
+        f"has position_embedding_type={positions!r}": positions != "absolute",
+        f"cuts its feed-forward layers into chunks (chunk_size_feed_forward={chunk})": chunk > 0,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def most_tokens(base: PreTrainedModel, family: Family) -> int:
+    """Tokens that a text may have for the model to have a position for each."""
+    return base.config.max_position_embeddings - (_pad_id(base) + 1 if family.after_pad else 0)
+
+
+def position_ids(base: PreTrainedModel, family: Family, ids: IntArray, lengths: IntArray) -> NDArray[np.int64]:
+    """The position that each token would have if its text ran alone.
+
+    Args:
+        base: the encoder. family: its own.
+        ids: tokens of the texts, end to end, (T,). lengths: tokens of each text, (texts,).
+
+    Returns:
+        int64 (T,).
+    """
+    pad = _pad_id(base) if family.after_pad else None
+    # Such models take a pad id inside a text for padding: it gets the padding position, and is not counted.
+    counted = np.ones(len(ids), dtype=np.int64) if pad is None else (ids != pad).astype(np.int64)
+    upto = np.cumsum(counted)
+    firsts = np.cumsum(lengths) - lengths
+    before = (upto - counted)[firsts]
+    inside = upto - np.repeat(before, lengths)
+    return inside - 1 if pad is None else inside * counted + pad
+
+
+def _pad_id(base: PreTrainedModel) -> int:
+    # MPNet's own is 1 whatever its config says, so the embeddings are asked.
+    return base.get_submodule("embeddings").padding_idx  # pyright: ignore

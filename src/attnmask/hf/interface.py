@@ -1,0 +1,185 @@
+"""``attn_implementation="attnmask"``: our mask function and our attention, under the name that configs ask for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import (
+    sdpa_mask,  # pyright: ignore[reportUnknownVariableType]
+)
+from transformers.utils.output_capturing import (
+    _active_collector,  # pyright: ignore[reportPrivateUsage]
+)
+
+from attnmask.compile.plan import Plan
+from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.execute.attention import attention, compile_cached
+from attnmask.hf.closures import mask_from_closure, slice_of_keys
+from attnmask.hf.notices import UnknownMaskWarning
+from attnmask.hf.packing import ModelMask, current
+from attnmask.mask.atoms import causal, full, padding
+from attnmask.targets import lift
+
+NAME = "attnmask"
+WHERE = 'attn_implementation="attnmask"'
+USE_EAGER = 'use attn_implementation="eager"'
+REFUSED = {
+    "softcap": "soft-capped scores",
+    "s_aux": "attention sinks with a learnt logit",
+    "position_bias": "a bias that is added to the scores",
+    "cache": "a paged cache",
+}
+
+
+def register() -> None:
+    """Make ``attn_implementation="attnmask"`` known to transformers.
+
+    Every model that asks transformers' AttentionInterface then runs its attention by ``attnmask.attention``, under
+    the exact set that the model's masks describe; MPNet, which adds a bias to its scores and asks nobody, is taught
+    to. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends.
+    A row that attends to nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V.
+    Calling it again changes nothing.
+
+    Source: https://huggingface.co/docs/transformers/attention_interface
+
+    >>> import transformers
+    >>> register()
+    >>> config = transformers.BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    >>> transformers.BertModel._from_config(config, attn_implementation="attnmask").config._attn_implementation
+    'attnmask'
+    """
+    from attnmask.hf.mpnet import teach_mpnet
+
+    AttentionMaskInterface.register(NAME, model_mask)
+    AttentionInterface.register(NAME, attention_forward)
+    teach_mpnet()
+
+
+def model_mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int | Tensor = 0,
+    kv_offset: int | Tensor = 0,
+    *,
+    mask_function: Callable[..., Any],
+    attention_mask: Tensor | None = None,
+    use_vmap: bool = False,
+    device: torch.device | str = "cpu",
+    **_: Any,
+) -> ModelMask:
+    """The mask interface of transformers: what its masks mean on these lengths, for the layers to attend under.
+
+    Args:
+        batch_size, q_length, kv_length: lengths B, Q, K.
+        q_offset, kv_offset: positions of the first query and of the first key that a cache still holds.
+        mask_function: closure over (batch, head, query, key) positions.
+        attention_mask: (B, S) of keys, True for a token.
+        use_vmap, device: how and where to evaluate a mask function that nobody knows.
+
+    Returns:
+        What the attention function below gets as its ``attention_mask``, untouched by the model.
+
+    Raises:
+        ArgumentError: the attention mask has other axes, or does not fit the lengths.
+    """
+    if attention_mask is not None and attention_mask.ndim != 2:
+        raise ArgumentError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}",
+            where=WHERE,
+            fix="give (B, K), 1 for a token, or (B, H, Q, K)",
+        )
+    queries = range(int(q_offset), int(q_offset) + q_length)
+    keys = range(int(kv_offset), int(kv_offset) + kv_length)
+    mask = mask_from_closure(mask_function, queries, keys)
+    if mask is None:
+        warnings.warn(UnknownMaskWarning(getattr(mask_function, "__qualname__", repr(mask_function))), stacklevel=2)
+        lengths = (batch_size, q_length, kv_length, queries.start, keys.start)
+        options: dict[str, Any] = {"allow_is_causal_skip": False, "use_vmap": use_vmap, "device": device}
+        plan = lift("hf_4d", sdpa_mask(*lengths, mask_function, attention_mask, **options))
+    else:
+        if attention_mask is not None:
+            mask = mask & padding(attention_mask=slice_of_keys(attention_mask, keys))
+        offset = queries.start - keys.start
+        plan = compile_cached(mask, q=q_length, k=kv_length, batch=batch_size, offset=offset)
+    row = current()
+    return ModelMask(plan) if row is None else row.under(plan)
+
+
+def attention_forward(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: ModelMask | Plan | Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention interface of transformers, by ``attnmask.attention``.
+
+    Args:
+        module: the layer's attention, with ``training`` and maybe ``is_causal``.
+        query: (B, H, Q, D). key, value: (B, Hkv, K, D).
+        attention_mask: what ``model_mask`` returned, or a user's 4-D mask; None for none.
+        scaling: factor of the scores. dropout: share of attention weights to drop, which must be 0 in training.
+        is_causal: overrides the module's.
+
+    Returns:
+        Output (B, Q, H, D), contiguous, and None in the place of the attention weights.
+
+    Raises:
+        UnsupportedModelError: dropout, soft-capping, sinks, a bias, a paged cache, or attention weights are asked for.
+    """
+    refuse_unless_exact(module, dropout, kwargs)
+    mask = mask_of_call(module, query, key, attention_mask, is_causal)
+    out = attention(query, key, value, mask.plan, weights=mask.weights, scale=scaling)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def refuse_unless_exact(module: nn.Module, dropout: float, kwargs: dict[str, Any]) -> None:
+    """Raise where leaving something out of the computation would change the result."""
+    where = f"{WHERE}, {type(module).__name__}"
+    for name, meaning in REFUSED.items():
+        if kwargs.get(name) is not None:
+            raise UnsupportedModelError(f"the model has {meaning} ({name})", where=where, fix=USE_EAGER)
+    if dropout > 0 and module.training:
+        raise UnsupportedModelError(
+            f"attention dropout is {dropout} in training",
+            where=where,
+            fix=f"set the attention dropout of the model's config to 0, call model.eval(), or {USE_EAGER}",
+        )
+    # Some models keep the argument to themselves and collect the weights by hooks.
+    collected: Any = _active_collector.get() or ()
+    if kwargs.get("output_attentions") or any("attentions" in name for name in collected):
+        raise UnsupportedModelError(
+            "output_attentions=True asks for attention weights, which are never formed", where=where, fix=USE_EAGER
+        )
+
+
+def mask_of_call(
+    module: nn.Module, query: Tensor, key: Tensor, given: ModelMask | Plan | Tensor | None, is_causal: bool | None
+) -> ModelMask:
+    """The mask of one call of attention, whoever made it."""
+    if isinstance(given, ModelMask):
+        return given
+    if isinstance(given, Plan):
+        return ModelMask(given)
+    if given is not None:
+        return ModelMask(lift("hf_4d", given))
+    queries, keys = query.shape[2], key.shape[2]
+    # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.
+    causal_wanted = queries > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal)
+    if causal_wanted and queries != keys:
+        raise UnsupportedModelError(
+            f"a causal layer without a mask, of {queries} queries and {keys} keys: nothing says how they line up",
+            where=f"{WHERE}, {type(module).__name__}",
+            fix=f"give the model an attention_mask, or {USE_EAGER}",
+        )
+    return ModelMask(compile_cached(causal() if causal_wanted else full(), q=queries, k=keys, offset=0))

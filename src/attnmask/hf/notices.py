@@ -1,0 +1,41 @@
+"""The warnings of this folder: what was not done as asked, or not as fast, each under a name that can be filtered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TruncationWarning(UserWarning):
+    """Texts were cut at max_length.
+
+    Attributes:
+        count: number of texts cut. first: index of the first of them. max_length: tokens that were kept of each.
+    """
+
+    def __init__(self, count: int, first: int, max_length: int, total: int) -> None:
+        super().__init__(f"{count} of {total} texts were cut at {max_length} tokens, the first is texts[{first}]")
+        self.count, self.first, self.max_length = count, first, max_length
+
+
+class WordNotFoundWarning(UserWarning):
+    """Words with a weight occur in no text, or only in what was cut off.
+
+    Attributes:
+        words: those words, as they were given.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(f"no token belongs to {', '.join(map(repr, words))}: their weights change nothing")
+        self.words = tuple(words)
+
+
+class UnknownMaskWarning(UserWarning):
+    """A mask function is none of those that transformers builds; it was evaluated at every pair.
+
+    Attributes:
+        name: qualified name of the function.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the mask function {name} is unknown: it is exact all the same, evaluated at every pair")
+        self.name = name

@@ -1,0 +1,105 @@
+"""Running a model on texts laid end to end in one row: the plan and the weights that its attention then follows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
+
+from attnmask.compile.algebra import intersect
+from attnmask.compile.facts import is_full
+from attnmask.compile.plan import Plan
+from attnmask.errors import ArgumentError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ModelMask:
+    """What a model carries from the mask interface to the attention of its layers.
+
+    Attributes:
+        plan: the set of pairs. weights: of the keys, (K,) or (B, K); None where all are 1.
+    """
+
+    plan: Plan
+    weights: Tensor | None = None
+
+    def __radd__(self, scores: object) -> NoReturn:
+        raise UnsupportedModelError(
+            "this model adds the mask to its scores itself instead of asking the AttentionInterface",
+            where='attn_implementation="attnmask"',
+            fix='load it with attn_implementation="eager"',
+        )
+
+
+@dataclass
+class Packed:
+    """The current row of texts, with what it has become under each mask that the model's layers have."""
+
+    plan: Plan
+    weights: Tensor | None
+    combined: dict[Plan, ModelMask] = field(default_factory=dict[Plan, ModelMask])
+
+    def under(self, own: Plan) -> ModelMask:
+        """The mask of a layer whose own mask is ``own``; the same object for all layers that share it."""
+        if own not in self.combined:
+            self.combined[own] = ModelMask(self._narrowed(own), self.weights)
+        return self.combined[own]
+
+    def _narrowed(self, own: Plan) -> Plan:
+        if (own.Q, own.K) != (self.plan.Q, self.plan.K):
+            raise ArgumentError(
+                f"the packed plan has (Q, K) = {(self.plan.Q, self.plan.K)}, the model is run on {(own.Q, own.K)}",
+                where="packed(plan)",
+                fix="run the model once on the packed row of tokens, without a cache",
+            )
+        if is_full(own.runs):
+            return self.plan
+        both = self.plan.mask & own.mask if self.plan.mask is not None and own.mask is not None else None
+        return Plan(intersect([self.plan.runs, own.runs]), self.plan.offset, both)
+
+
+_current: ContextVar[Packed | None] = ContextVar("attnmask_packed", default=None)
+
+
+@contextmanager
+def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
+    """Run a model with ``attn_implementation="attnmask"`` under a plan, and under its layers' own masks besides.
+
+    Inside, each layer attends to the pairs that are in the plan and in the mask the model itself makes: documents
+    and a sliding window, documents and causality. Only this thread and its tasks see it.
+
+    Args:
+        plan: on T queries and T keys, such as ``compile(documents(lengths=...), q=T)``.
+        weights: 0 or more, of each of the T keys; floating point, (T,); 1 if left out.
+
+    Raises:
+        ArgumentError: inside, when the model is run on another number of tokens.
+
+    Source: attnmask; padding-free batches as of flash-attention's varlen functions.
+
+    >>> import torch, attnmask as am, transformers
+    >>> am.hf.register()
+    >>> config = transformers.BertConfig(vocab_size=9, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    >>> model = transformers.BertModel._from_config(config, attn_implementation="attnmask").eval()
+    >>> ids, positions = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[0, 1, 0, 1]])
+    >>> with packed(am.compile(am.documents(lengths=[2, 2]), q=4)):
+    ...     both = model(input_ids=ids, position_ids=positions).last_hidden_state[0]
+    >>> alone = model(input_ids=ids[:, 2:]).last_hidden_state[0]
+    >>> torch.allclose(both[2:], alone, atol=1e-6)
+    True
+    """
+    token = _current.set(Packed(plan, weights))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> Packed | None:
+    """What ``packed`` has set here, None outside."""
+    return _current.get()
