@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -152,7 +153,7 @@ def _results(job: Job, batches: list[NDArray[np.int64]]) -> Iterator[tuple[NDArr
         return
     workers = ThreadPoolExecutor(min(threads, len(batches)), initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from zip(batches, workers.map(lambda batch: _encode_batch(job, batch), batches), strict=True)
+        yield from zip(batches, workers.map(partial(_encode_batch, job), batches), strict=True)
     finally:
         workers.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

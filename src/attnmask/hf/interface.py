@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -156,7 +156,7 @@ def refuse_unless_exact(module: nn.Module, dropout: float, kwargs: dict[str, Any
             fix=f"set the attention dropout of the model's config to 0, call model.eval(), or {USE_EAGER}",
         )
     # Some models keep the argument to themselves and collect the weights by hooks.
-    collected: Any = _active_collector.get() or ()
+    collected = cast(Iterable[str], _active_collector.get() or ())
     if kwargs.get("output_attentions") or any("attentions" in name for name in collected):
         raise UnsupportedModelError(
             "output_attentions=True asks for attention weights, which are never formed", where=where, fix=USE_EAGER

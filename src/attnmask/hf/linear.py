@@ -23,10 +23,10 @@ def pack_linears(model: nn.Module, tokens: int) -> Callable[[], None]:
     Returns:
         What to call to have the layers as they were.
     """
-    layers = [module for module in model.modules() if _can_pack(module)]
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear) and _can_pack(module)]
     with torch.inference_mode():
         for layer in layers:
-            layer.forward = _packed_forward(layer, tokens)
+            layer.forward = _packed_forward(layer, tokens)  # pyright: ignore[reportAttributeAccessIssue]
 
     def unpack() -> None:
         for layer in layers:
@@ -35,7 +35,7 @@ def pack_linears(model: nn.Module, tokens: int) -> Callable[[], None]:
     return unpack
 
 
-def _can_pack(module: nn.Module) -> bool:
+def _can_pack(module: nn.Linear) -> bool:
     # Subclasses may compute something else, and a forward of an instance's own is somebody's patch.
     if type(module) is not nn.Linear or "forward" in vars(module):
         return False
