@@ -158,7 +158,7 @@ def test_encode_writes_a_row_for_every_text(encoder: Encoder, texts: Path, tmp_p
         "tokenizer": "tokenizer",
         "pool": "mean",
         "max_length": None,
-        "token_budget": 4096,
+        "token_budget": 2048,
         "batch_order": "sorted",
     }
 

@@ -100,6 +100,13 @@ def test_the_reference_agrees_with_textbook_attention() -> None:
             torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("scale", [0.0, -0.5, 2.0])
+def test_any_scale_agrees_with_the_reference(scale: float) -> None:
+    q, k, v = tensors(*[(1, 2, 20, 4)] * 3)
+    got, want = (am.attention(q, k, v, am.causal(), scale=scale, backend=b) for b in ("auto", "reference"))
+    torch.testing.assert_close(got, want)
+
+
 def test_gradcheck() -> None:
     q, k, v = (x.requires_grad_() for x in tensors((2, 4, 9, 3), (2, 2, 9, 3), (2, 2, 9, 3)))
     plan = am.compile(am.causal() & am.documents(lengths=[[4, 5], [2, 3]]), q=9)

@@ -103,7 +103,7 @@ def attention(
     plan = mask if isinstance(mask, Plan) else _compiled(q, k, mask, offset, align)
     check_plan(plan, q, k)
     w = None if weights is None else weights_on_four_axes(weights, q, k, scale)
-    chosen = _backend(backend, q, k, w)
+    chosen = _backend(backend, q, k, w, scale)
     if chosen == "tiled":
         out, lse = _tiled(q, k, v, plan, w, scale)
     else:
@@ -118,13 +118,15 @@ def _compiled(q: Tensor, k: Tensor, mask: Mask, offset: int | None, align: str |
     return compile_cached(mask, q=q.shape[2], k=k.shape[2], batch=batch, heads=heads, offset=offset, align=align)
 
 
-def _backend(backend: str, q: Tensor, k: Tensor, weights: Tensor | None) -> str:
+def _backend(backend: str, q: Tensor, k: Tensor, weights: Tensor | None, scale: float) -> str:
     if backend not in BACKENDS:
         raise ArgumentError(f"backend is {backend!r}", where="attention(backend=)", fix=f"give one of {BACKENDS}")
     per_pair = weights is not None and weights.shape[2] > 1
     reasons = {
         f"tensors are on {q.device.type}, it runs on cpu": q.device.type != "cpu",
         "weights are per pair": per_pair,
+        # The kernel multiplies a masked score of -inf by the scale.
+        f"scale is {scale}": scale <= 0,
     }
     found = [reason for reason, holds in reasons.items() if holds]
     if backend == "tiled" and found:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -22,20 +22,15 @@ if TYPE_CHECKING:
 LEAST_ROWS = 4
 
 
-def _nothing() -> None: ...
-
-
 @dataclass
-class _State:
-    """How a model was found, and how many calls have borrowed it since."""
+class _Loan:
+    """What gives a model back as it was found, and how many calls have it."""
 
-    implementation: str
-    in_training: list[nn.Module]
-    unpack: Callable[[], None]
+    give_back: ExitStack
     borrowers: int = 0
 
 
-_borrowed: WeakKeyDictionary[PreTrainedModel, _State] = WeakKeyDictionary()
+_borrowed: WeakKeyDictionary[PreTrainedModel, _Loan] = WeakKeyDictionary()
 _lock = Lock()
 
 
@@ -51,23 +46,33 @@ def borrowed(model: PreTrainedModel, row_tokens: int, rows: int) -> Generator[No
     """
     register()
     with _lock:
-        state = _borrowed.get(model)
-        if state is None:
-            training = [module for module in model.modules() if module.training]
-            implementation = str(model.config._attn_implementation)  # pyright: ignore[reportPrivateUsage]
-            unpack = pack_linears(model, row_tokens) if rows >= LEAST_ROWS else _nothing
-            state = _borrowed[model] = _State(implementation, training, unpack)
-            model.eval()
-            model.set_attn_implementation(NAME)
-        state.borrowers += 1
+        if model not in _borrowed:
+            _borrowed[model] = _Loan(_prepared(model, row_tokens, rows))
+        _borrowed[model].borrowers += 1
     try:
         yield
     finally:
         with _lock:
-            state.borrowers -= 1
-            if not state.borrowers:
+            loan = _borrowed[model]
+            loan.borrowers -= 1
+            if not loan.borrowers:
                 del _borrowed[model]
-                state.unpack()
-                model.set_attn_implementation(state.implementation)
-                for module in state.in_training:
-                    module.training = True
+                loan.give_back.close()
+
+
+def _prepared(model: PreTrainedModel, row_tokens: int, rows: int) -> ExitStack:
+    """What undoes, in the reverse order, what is done to a model here; done at once where a step fails."""
+    with ExitStack() as undo:
+        found = str(model.config._attn_implementation)  # pyright: ignore[reportPrivateUsage]
+        undo.callback(lambda: model.set_attn_implementation(found))
+        model.set_attn_implementation(NAME)
+        undo.callback(_train, [module for module in model.modules() if module.training])
+        model.eval()
+        if rows >= LEAST_ROWS:
+            undo.callback(pack_linears(model, row_tokens))
+        return undo.pop_all()
+
+
+def _train(modules: list[nn.Module]) -> None:
+    for module in modules:
+        module.training = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -22,6 +22,7 @@ from attnmask.hf.packing import packed
 from attnmask.hf.pooling import Pool, pool_packed
 from attnmask.hf.tokens import Tokens, tokens_of_texts
 from attnmask.hf.weighting import Weighting
+from attnmask.hf.workers import single_threads
 from attnmask.mask.arguments import one_of, whole_number
 from attnmask.mask.atoms import documents
 
@@ -106,8 +107,8 @@ def encode(
     vectors = np.zeros((len(texts), base.config.hidden_size), dtype=np.float32)
     done = 0
     batches = list(_batches(tokens.lengths, token_budget, order))
-    with borrowed(base, token_budget, len(batches)):
-        for batch, result in _results(job, batches):
+    with borrowed(base, token_budget, len(batches)), closing(_results(job, batches)) as results:
+        for batch, result in results:
             vectors[batch] = result
             done += len(batch)
             if progress is not None:
@@ -142,21 +143,13 @@ def _longest_first(batch: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDAr
     return batch[np.argsort(-lengths[batch], kind="stable")]
 
 
-def _results(job: Job, batches: list[NDArray[np.int64]]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """The vectors of each batch; on a CPU as many batches at once as torch has threads, each on one of them.
-
-    Two batches side by side on a core each wait for each other less than two halves of one do.
-    """
-    threads = torch.get_num_threads()
-    if job.model.device.type != "cpu" or min(threads, len(batches)) < 2:
+def _results(job: Job, batches: list[NDArray[np.int64]]) -> Generator[tuple[NDArray[np.int64], Tensor]]:
+    """The vectors of each batch, in the order of the batches."""
+    if job.model.device.type != "cpu" or len(batches) < 2:
         yield from ((batch, _encode_batch(job, batch)) for batch in batches)
         return
-    workers = ThreadPoolExecutor(min(threads, len(batches)), initializer=torch.set_num_threads, initargs=(1,))
-    try:
+    with single_threads(len(batches)) as workers:
         yield from zip(batches, workers.map(partial(_encode_batch, job), batches), strict=True)
-    finally:
-        workers.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
 
 
 def _encode_batch(job: Job, batch: NDArray[np.int64]) -> Tensor:
