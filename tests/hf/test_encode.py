@@ -244,6 +244,24 @@ class TestTheModelIsLeftAsItWas:
         assert not submodule.training
         assert not torch.is_inference_mode_enabled()
 
+        assert not any("forward" in vars(module) for module in model.modules())
+
+    def test_after_a_model_that_cannot_be_switched(self, minilm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        model, switched = tiny("bert").train(), []
+
+        def fails_once(name: str) -> None:
+            switched.append(name)
+            if len(switched) == 1:
+                raise RuntimeError("cannot")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "set_attn_implementation", fails_once)
+            with pytest.raises(RuntimeError, match="cannot"):
+                am.hf.encode(model, minilm[1], TEXTS)
+        assert switched == ["attnmask", "eager"]
+        assert model.training
+        assert am.hf.encode(model, minilm[1], TEXTS).shape == (len(TEXTS), 32)
+
     def test_dropout_of_a_model_in_training_does_not_reach_the_vectors(self, minilm: Any) -> None:
         model = tiny("bert")
         expected = am.hf.encode(model, minilm[1], TEXTS)
@@ -283,6 +301,73 @@ class TestTheModelIsLeftAsItWas:
         assert model.config._attn_implementation == "eager"
         assert (results["slow"] == expected).all()
         assert (results["fast"] == expected).all()
+
+
+class TestSideBySide:
+    """Batches run on several workers, each on one thread."""
+
+    @pytest.fixture(autouse=True)
+    def three_threads(self, one_thread: None) -> None:
+        torch.set_num_threads(3)
+
+    @pytest.mark.parametrize("name", ["bert", "mpnet", "modernbert"])
+    def test_each_text_gets_what_it_gets_alone(self, name: str, minilm: Any) -> None:
+        model, texts = tiny(name), TEXTS * 5
+        expected = np.stack([alone(model, minilm[1], text) for text in TEXTS] * 5)
+        assert relative(am.hf.encode(model, minilm[1], texts, token_budget=30), expected) < TOLERANCE
+        weighted = am.hf.encode(model, minilm[1], texts, token_budget=30, token_weights={"mask": 3.0})
+        changed = np.abs(weighted - expected).max(1) > 1e-2
+        assert changed.tolist() == ["mask" in text for text in texts]
+
+    def test_threads_are_as_many_afterwards(self, minilm: Any) -> None:
+        am.hf.encode(tiny("bert"), minilm[1], TEXTS, token_budget=1)
+        assert torch.get_num_threads() == _threads_of_a_new_thread() == 3
+
+    def test_threads_are_as_many_after_calls_that_overlap(self, minilm: Any) -> None:
+        model, tokenizer = tiny("bert"), minilm[1]
+        inside, leave = threading.Event(), threading.Event()
+
+        def wait(done: int, total: int) -> None:
+            inside.set()
+            leave.wait()
+
+        def encode(progress: Any) -> None:
+            am.hf.encode(model, tokenizer, TEXTS, token_budget=1, progress=progress)
+
+        slow, fast = (threading.Thread(target=encode, args=(each,)) for each in (wait, None))
+        slow.start()
+        inside.wait()
+        fast.start()
+        fast.join()
+        assert _threads_of_a_new_thread() == 3
+        leave.set()
+        slow.join()
+        assert torch.get_num_threads() == _threads_of_a_new_thread() == 3
+
+    def test_an_error_in_a_worker_is_raised_and_stops_the_others(
+        self, minilm: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        runs: list[int] = []
+
+        def broken(*_: Any) -> Any:
+            runs.append(1)
+            raise MemoryError("no room")
+
+        monkeypatch.setattr("attnmask.hf.encoding.position_ids", broken)
+        model = tiny("bert")
+        with pytest.raises(MemoryError, match="no room"):
+            am.hf.encode(model, minilm[1], TEXTS * 100, token_budget=1)
+        assert len(runs) < 900
+        assert model.config._attn_implementation == "eager"
+        assert torch.get_num_threads() == 3
+
+
+def _threads_of_a_new_thread() -> int:
+    counts: list[int] = []
+    thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return counts[0]
 
 
 class Custom(tf.BertModel):
