@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModel, BertConfig, DistilBertConfig
 
 from attnmask.hf.linear import pack_linears
 
@@ -44,3 +45,28 @@ def test_what_is_no_plain_float32_layer_is_left_alone() -> None:
     assert [vars(layer).get("forward") for layer in layers] == before
     unpack()
     assert [vars(layer).get("forward") for layer in layers] == before
+
+
+BERT = {"hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 96, "vocab_size": 9}
+DISTILBERT = {"dim": 48, "n_heads": 2, "n_layers": 1, "hidden_dim": 96, "vocab_size": 9}
+
+
+def tiny(kind: str, gelu: str) -> nn.Module:
+    torch.manual_seed(0)
+    config = BertConfig(hidden_act=gelu, **BERT) if kind == "bert" else DistilBertConfig(activation=gelu, **DISTILBERT)
+    return AutoModel.from_config(config).eval()
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+@pytest.mark.parametrize(("gelu", "changed"), [("gelu", 1), ("gelu_new", 0), ("gelu_python", 0), ("relu", 0)])
+def test_only_the_exact_gelu_runs_inside_the_product_and_all_is_put_back(kind: str, gelu: str, changed: int) -> None:
+    model, ids = tiny(kind, gelu), torch.tensor([[1, 2, 3, 4, 5, 6]])
+    with torch.inference_mode():
+        before = model(ids).last_hidden_state
+        unpack = pack_linears(model, 6)
+        packed = model(ids).last_hidden_state
+    silenced = [module for module in model.modules() if "forward" in vars(module) and not isinstance(module, nn.Linear)]
+    assert len(silenced) == changed
+    torch.testing.assert_close(packed, before, rtol=0, atol=4e-6)
+    unpack()
+    assert not any("forward" in vars(module) for module in model.modules())
