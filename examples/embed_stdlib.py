@@ -199,7 +199,8 @@ def show(corpus: Corpus, speeds: dict[str, list[float]], whole: int, difference:
     console.print(
         f"{total:,} tokens; padding avoided: {1 - total / cells:.1%} of the {cells:,} positions of (a). "
         f"(a) to (c): medians of {ROUNDS} rounds in turn, ratios within a round, "
-        f"{SAMPLED_BATCHES} batches of {BATCH} from all over the corpus, {torch.get_num_threads()} threads, tokenising included.\n"
+        f"{SAMPLED_BATCHES} batches of {BATCH} from all over the corpus, {torch.get_num_threads()} threads, "
+        f"tokenising included.\n"
         f"Largest difference from a text run alone: {difference:.1e} (of {compared:,} texts)."
     )
 
