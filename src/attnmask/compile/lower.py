@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from attnmask.compile.algebra import complement, intersect, symmetric_difference, unite
 from attnmask.compile.runs import Runs, runs_from_bounds
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import And, Atom, Mask, Not, Or, Shift, Xor
+from attnmask.mask.expr import And, Atom, KeyRange, Mask, Not, Or, Shift, Xor, atoms_of
 
 
 def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
@@ -17,18 +21,45 @@ def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
     Returns:
         Runs; B or H is 1 where no atom depends on it.
     """
+    everywhere = KeyRange(np.zeros((1, 1, 1), np.int64), np.full((1, 1, 1), domain.K))
+    return _lower(mask, domain, everywhere)
+
+
+def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
+    """Runs that are right within a range of keys; a caller cuts off what lies outside."""
     match mask:
         case And(terms):
-            return intersect([runs_from_mask(term, domain) for term in terms])
+            return _intersection(terms, domain, within)
         case Or(terms):
-            return unite([runs_from_mask(term, domain) for term in terms])
+            return unite([_lower(term, domain, within) for term in terms])
         case Xor(left, right):
-            return symmetric_difference(runs_from_mask(left, domain), runs_from_mask(right, domain))
+            return symmetric_difference(_lower(left, domain, within), _lower(right, domain, within))
         case Not(inner):
-            return complement(runs_from_mask(inner, domain))
+            return complement(_lower(inner, domain, within))
         case Shift(inner, n):
-            return runs_from_mask(inner, domain.shifted(n))
+            return _lower(inner, domain.shifted(n), within)
         case Atom():
-            return runs_from_bounds(mask.bounds(domain), domain.Q, domain.K)
+            return runs_from_bounds(mask.bounds_within(domain, within), domain.Q, domain.K)
         case _:
             raise TypeError(f"not a mask: {mask!r}")
+
+
+def _intersection(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Runs:
+    """What costs much is computed last, and only where all else leaves keys."""
+    costly = [any(atom.costly for atom in atoms_of(term)) for term in terms]
+    cheap = [_lower(term, domain, within) for term, dear in zip(terms, costly, strict=True) if not dear]
+    runs = intersect(cheap) if cheap else None
+    for term, dear in zip(terms, costly, strict=True):
+        if dear:
+            last = _lower(term, domain, within if runs is None else _hull(runs))
+            runs = last if runs is None else intersect([runs, last])
+    assert runs is not None
+    return runs
+
+
+def _hull(runs: Runs) -> KeyRange:
+    """From the first to the last key of each row."""
+    starts, stops = np.zeros(runs.rows, np.int64), np.zeros(runs.rows, np.int64)
+    some = runs.counts > 0
+    starts[some], stops[some] = runs.starts[runs.indptr[:-1][some]], runs.stops[runs.indptr[1:][some] - 1]
+    return KeyRange(starts.reshape(runs.shape), stops.reshape(runs.shape))

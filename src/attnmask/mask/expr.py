@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,8 +154,25 @@ class Bounds:
     counts: NDArray[np.int64] | None = None
 
 
+class KeyRange(NamedTuple):
+    """One range of keys per query row, half-open; empty where stop <= start.
+
+    Attributes:
+        starts, stops: int64 (B, H, Q), each axis 1 where they do not depend on it.
+    """
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+
 class Atom(Mask):
-    """A mask that is no combination of others: its meaning, its key runs, and the lengths it speaks about."""
+    """A mask that is no combination of others: its meaning, its key runs, and the lengths it speaks about.
+
+    Attributes:
+        costly: whether its runs are so many, or so dear, that they are computed only where other terms leave keys.
+    """
+
+    costly: ClassVar[bool] = False
 
     def attends(self, at: Points) -> BoolArray:
         """The meaning: whether each point attends."""
@@ -164,6 +181,10 @@ class Atom(Mask):
     def bounds(self, domain: Domain) -> Bounds:
         """The same set as key runs, without visiting pairs."""
         raise NotImplementedError
+
+    def bounds_within(self, domain: Domain, within: KeyRange) -> Bounds:
+        """The same inside one range of keys a row; what it says of other keys does not matter."""
+        return self.bounds(domain)
 
     def sizes(self) -> dict[str, int]:
         """Lengths that the atom's data fix, by axis name; batch and head of 1 fit any."""

@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import ArgumentError
 
+# A row of single keys has as many runs as keys: without a limit a short expression would fill any memory.
+MOST = 2**28
 Flat = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -67,8 +70,17 @@ def _runs_of_equal(ids: IntArray, positions: IntArray) -> Flat:
 def ragged_indices(firsts: IntArray, counts: IntArray) -> NDArray[np.int64]:
     """``first, first + 1, ...`` of each group, one group after the other.
 
+    Raises:
+        ArgumentError: more than 2**28 in all.
+
     >>> ragged_indices(np.array([5, 0, 2]), np.array([2, 0, 3]))
     array([5, 6, 2, 3, 4])
     """
-    ends = np.cumsum(counts)
+    ends = np.cumsum(counts, dtype=np.int64)
+    if len(ends) and ends[-1] > MOST:
+        raise ArgumentError(
+            f"the set has {ends[-1]:,} runs of keys, or more",
+            where="compile",
+            fix=f"stay below {MOST:,}: narrow the mask, as dilated(2) & window(left=1023, right=0) does",
+        )
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - (ends - counts), counts)
