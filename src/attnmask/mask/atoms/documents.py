@@ -75,6 +75,8 @@ def documents(
     if name == "cu_seqlens":
         value = _lengths_from_cu_seqlens(value)
     items = list(value) if is_ragged(value) else [value]
+    if not items:
+        raise ArgumentError("lengths has no batch item", where="documents(lengths=)", fix="give one list per item")
     return Documents(FrozenArray(_ids_from_lengths(items)))
 
 
@@ -96,7 +98,7 @@ def _lengths_from_ids(ids: IntArray) -> list[list[int]] | None:
 
 
 def _lengths(item: object) -> IntArray:
-    if isinstance(item, Sized) and not len(item):
+    if getattr(item, "shape", None) != () and isinstance(item, Sized) and not len(item):
         return np.zeros(0, dtype=np.int64)
     lengths = lengths_per_item(item, "lengths", "documents").values
     whole_number(int(lengths.sum()), "the sum of lengths", "documents")
