@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -102,6 +103,42 @@ def _dense(draw: st.DrawFn, domain: Domain) -> am.Mask:
     return am.dense(bools(draw, _items(draw, domain.B), _items(draw, domain.H), domain.Q, domain.K))
 
 
+def _spans(draw: st.DrawFn, domain: Domain) -> am.Mask:
+    items, longest = _items(draw, domain.B), draw(SIZE)
+    return am.spans(np.array(_some(draw, IDS, items * longest)).reshape(items, longest))
+
+
+def _grid(draw: st.DrawFn, domain: Domain) -> am.Mask:
+    if draw(COIN):
+        return am.grid(draw(SIZE), draw(SIZE), draw(SIDE))
+    return am.grid(draw(FROM_THREE), draw(FROM_THREE), draw(RADIUS), border="natten")
+
+
+def _blocks(draw: st.DrawFn, domain: Domain) -> am.Mask:
+    layout = bools(draw, _items(draw, domain.B), _items(draw, domain.H), draw(SIZE), draw(SIZE))
+    return am.blocks(layout, draw(SIZE))
+
+
+def _tree(draw: st.DrawFn, domain: Domain) -> am.Mask:
+    items, nodes = _items(draw, domain.B), draw(COUNTS)
+    drawn = np.array(_some(draw, SIDE, items * nodes), dtype=int).reshape(items, nodes)
+    return am.tree(np.maximum(np.arange(nodes) - 1 - drawn, -1))
+
+
+def _shared_prefix(draw: st.DrawFn, domain: Domain) -> am.Mask:
+    answers = [_some(draw, SIDE, draw(FEW)) for _ in range(_items(draw, domain.B))]
+    return am.shared_prefix(_some(draw, SIDE, len(answers)), answers)
+
+
+def _per_head(draw: st.DrawFn, domain: Domain) -> am.Mask:
+    return am.per_head([_composed(draw, domain, 1) for _ in range(domain.H)])
+
+
+def _of_sums(b: NDArray[np.int64], h: NDArray[np.int64], q: NDArray[np.int64], k: NDArray[np.int64]) -> Any:
+    return (b + 2 * h + 3 * q + 5 * k) % 4 < 2
+
+
+SIZE, FROM_THREE, RADIUS = st.integers(1, 4), st.integers(3, 4), st.integers(0, 1)
 SIDE, FEW = st.integers(0, 4), st.integers(1, 4)
 ATOM_STRATEGIES: dict[str, Callable[[st.DrawFn, Domain], am.Mask]] = {
     "full": lambda draw, domain: am.full(),
@@ -112,6 +149,22 @@ ATOM_STRATEGIES: dict[str, Callable[[st.DrawFn, Domain], am.Mask]] = {
     "padding": _padding,
     "documents": _documents,
     "dense": _dense,
+    "cross_padding": lambda draw, domain: am.cross_padding(draw(COUNTS), _some(draw, COUNTS, _items(draw, domain.B))),
+    "spans": _spans,
+    "chunked": lambda draw, domain: am.chunked(draw(SIZE)),
+    "block_causal": lambda draw, domain: am.block_causal(draw(SIZE)),
+    "block_diffusion": lambda draw, domain: am.block_diffusion(draw(SIZE), draw(SIDE)),
+    "dilated": lambda draw, domain: am.dilated(draw(SIZE)),
+    "sinks": lambda draw, domain: am.sinks(draw(SIDE)),
+    "global_tokens": lambda draw, domain: am.global_tokens(
+        [_some(draw, COUNTS, draw(SIDE)) for _ in range(_items(draw, domain.B))]
+    ),
+    "grid": _grid,
+    "blocks": _blocks,
+    "tree": _tree,
+    "shared_prefix": _shared_prefix,
+    "per_head": _per_head,
+    "predicate": lambda draw, domain: am.predicate(_of_sums),
 }
 NAMES = st.sampled_from(list(ATOM_STRATEGIES))
 SPLITS = {leaves: st.integers(1, leaves - 1) for leaves in range(2, 7)}

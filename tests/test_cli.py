@@ -60,7 +60,9 @@ def test_draw_writes_a_picture(tmp_path: Path) -> None:
             "  where: windw(1, 0)\n"
             "         ^\n"
             "  to do: did you mean window? "
-            "the masks are full, empty, causal, window, prefix, padding, documents, dense\n",
+            "the masks are full, empty, causal, window, prefix, padding, cross_padding, documents, spans, "
+            "chunked, block_causal, block_diffusion, dilated, sinks, "
+            "global_tokens, grid, blocks, tree, shared_prefix, per_head, dense, predicate\n",
         ),
         (
             ["causal()", "--q", "3", "--align", "middle"],

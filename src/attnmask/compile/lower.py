@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from attnmask.compile.algebra import complement, intersect, symmetric_difference, unite
-from attnmask.compile.runs import Runs, runs_from_bounds
+from attnmask.compile.runs import Runs, runs_from_bounds, runs_of_heads
+from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import And, Atom, KeyRange, Mask, Not, Or, Shift, Xor, atoms_of
+from attnmask.mask.expr import And, Atom, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
 
 
 def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
@@ -21,8 +22,7 @@ def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
     Returns:
         Runs; B or H is 1 where no atom depends on it.
     """
-    everywhere = KeyRange(np.zeros((1, 1, 1), np.int64), np.full((1, 1, 1), domain.K))
-    return _lower(mask, domain, everywhere)
+    return _lower(mask, domain, all_keys(domain))
 
 
 def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
@@ -38,6 +38,8 @@ def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
             return complement(_lower(inner, domain, within))
         case Shift(inner, n):
             return _lower(inner, domain.shifted(n), within)
+        case PerHead(masks):
+            return runs_of_heads([_lower(one, domain, within) for one in masks])
         case Atom():
             return runs_from_bounds(mask.bounds_within(domain, within), domain.Q, domain.K)
         case _:

@@ -6,6 +6,7 @@ on a domain iff their Runs are equal; the number of pairs is the sum of the run 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -143,6 +144,24 @@ def runs_from_bounds(bounds: Bounds, queries: int, keys: int) -> Runs:
         return runs_from_single(shape, keys, bounds.starts, bounds.stops)
     runs = runs_from_counts(bounds.shape, _reach(bounds, keys), bounds.counts, bounds.starts, bounds.stops)
     return clip_runs(runs, keys).broadcast_to(shape)
+
+
+def runs_of_heads(parts: Sequence[Runs]) -> Runs:
+    """Runs whose head h is that of ``parts[h]``."""
+    (b, q), heads = (max(part.shape[axis] for part in parts) for axis in (0, 2)), len(parts)
+    own = [_head_of(part, head).broadcast_to((b, 1, q)) for head, part in enumerate(parts)]
+    counts, starts, stops = (
+        np.concatenate([getattr(one, name) for one in own]) for name in ("counts", "starts", "stops")
+    )
+    by_head = runs_from_counts((heads, b, q), parts[0].keys, counts, starts, stops)
+    rows = np.arange(by_head.rows).reshape(by_head.shape).transpose(1, 0, 2)
+    return by_head.take(rows.reshape(-1), (b, heads, q))
+
+
+def _head_of(runs: Runs, head: int) -> Runs:
+    b, h, q = runs.shape
+    rows = np.arange(runs.rows).reshape(runs.shape)[:, head if h > 1 else 0]
+    return runs.take(rows.reshape(-1), (b, 1, q))
 
 
 def clip_runs(runs: Runs, keys: int) -> Runs:

@@ -25,6 +25,14 @@ def whole_number(value: Any, name: str, where: str) -> int:
     return int(value)
 
 
+def positive_number(value: Any, name: str, where: str) -> int:
+    """A whole number from 1 to 2**31 - 1."""
+    number = whole_number(value, name, where)
+    if number == 0:
+        raise ArgumentError(f"{name} is 0", where=f"{where}({name}=)", fix="give 1 or more")
+    return number
+
+
 def is_whole(value: Any) -> bool:
     """Whether a value is a whole number, of Python or of NumPy; a bool is none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -165,6 +165,11 @@ class KeyRange(NamedTuple):
     stops: NDArray[np.int64]
 
 
+def all_keys(domain: Domain) -> KeyRange:
+    """The range of all keys, for every row."""
+    return KeyRange(np.zeros((1, 1, 1), dtype=np.int64), np.full((1, 1, 1), domain.K, dtype=np.int64))
+
+
 class Atom(Mask):
     """A mask that is no combination of others: its meaning, its key runs, and the lengths it speaks about.
 
@@ -190,6 +195,10 @@ class Atom(Mask):
         """Lengths that the atom's data fix, by axis name; batch and head of 1 fit any."""
         return {}
 
+    def inner(self) -> tuple[Mask, ...]:
+        """The masks that this one is made of, if any."""
+        return ()
+
     def arguments(self) -> dict[str, object]:
         """The keyword arguments that make this atom again."""
         return {}
@@ -209,7 +218,7 @@ def atoms_of(mask: Mask) -> list[Atom]:
         case Not(inner) | Shift(inner):
             return atoms_of(inner)
         case Atom():
-            return [mask]
+            return [mask, *(atom for part in mask.inner() for atom in atoms_of(part))]
         case _:
             raise TypeError(f"not a mask: {mask!r}")
 

@@ -77,10 +77,15 @@ def ragged_indices(firsts: IntArray, counts: IntArray) -> NDArray[np.int64]:
     array([5, 6, 2, 3, 4])
     """
     ends = np.cumsum(counts, dtype=np.int64)
-    if len(ends) and ends[-1] > MOST:
+    check_run_count(int(ends[-1]) if len(ends) else 0)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - (ends - counts), counts)
+
+
+def check_run_count(count: int) -> None:
+    """Raise where a set would have more runs of keys than any memory should be filled with."""
+    if count > MOST:
         raise ArgumentError(
-            f"the set has {ends[-1]:,} runs of keys, or more",
+            f"the set has {count:,} runs of keys, or more",
             where="compile",
             fix=f"stay below {MOST:,}: narrow the mask, as dilated(2) & window(left=1023, right=0) does",
         )
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - (ends - counts), counts)
