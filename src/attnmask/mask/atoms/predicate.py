@@ -34,7 +34,12 @@ class Predicate(Atom):
         shape = (domain.B, domain.H, domain.Q)
         starts, stops = (np.broadcast_to(side, shape) for side in within)
         blocks = [
-            self._runs_of_block(domain, (b, h), rows, (int(starts[b, h, rows].min()), int(stops[b, h, rows].max())))
+            self._runs_of_block(
+                domain,
+                (b, h),
+                rows,
+                (int(starts[b, h, rows].min(initial=domain.K)), int(stops[b, h, rows].max(initial=0))),
+            )
             for b in range(domain.B)
             for h in range(domain.H)
             for rows in _row_blocks(domain)
@@ -78,7 +83,8 @@ class Predicate(Atom):
 
 def _row_blocks(domain: Domain) -> Iterator[slice]:
     height = min(max(PAIRS_AT_ONCE // max(domain.K, 1), 1), ROWS_AT_ONCE)
-    return (slice(first, first + height) for first in range(0, domain.Q, height))
+    # Without rows it is asked too, of nothing: a rule that is wrong is wrong on any lengths.
+    return (slice(first, first + height) for first in range(0, max(domain.Q, 1), height))
 
 
 def predicate(fn: Rule) -> Mask:
