@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 import attnmask as am
+from attnmask.mask.domain import Domain
+from attnmask.mask.reference import evaluate
 from bench.masks import DENSE_LENGTH, KINDS, WINDOW, dense_mask, kinds_without_a_measurement, packed, training_batch
 from bench.measure import Measured, measure
 
 SECOND, MB = 1.0, 1e6
 LONG, MILLION = 131_072, 1_048_576
+COMPOSED = 200
 console = Console(width=120)
 
 
@@ -28,6 +32,13 @@ console = Console(width=120)
 def plan_and_tiles(length: int) -> Callable[[], Any]:
     mask = packed(length)
     return lambda: am.compile(mask, q=length).tiles()
+
+
+def block_mask(length: int) -> Callable[[], Any]:
+    import torch.nn.attention.flex_attention  # noqa: F401  (its import is nobody's compile time)
+
+    mask = packed(length)
+    return lambda: _bytes_of(am.compile(mask, q=length).to("flex"))
 
 
 def block_mask_of_torch(length: int, compiled: bool) -> Callable[[], Any]:
@@ -84,6 +95,7 @@ def main() -> None:
     against_torch(quick)
     every_kind()
     small_things()
+    equal_block_masks(20 if quick else COMPOSED)
 
 
 def against_torch(quick: bool) -> None:
@@ -91,14 +103,16 @@ def against_torch(quick: bool) -> None:
     table = _table(f"causal & window(left={WINDOW}) & documents: from the mask to blocks of 128")
     lengths = [32_768, 65_536, LONG, MILLION]
     ours = {length: _row(table, "Plan + tiles", length, measure(plan_and_tiles, length)) for length in lengths}
-    peers = [(32_768, False), (65_536, True)] if not quick else [(16_384, True)]
-    for length, compiled in peers:
+    blocks = {length: _row(table, "BlockMask", length, measure(block_mask, length)) for length in lengths}
+    for length, measured in blocks.items():
+        own = measured.peak / (measured.answer or 1)
+        table.add_row("its peak against the form's own size", f"{length:,}", "", f"{own:.2f}x", "")
+    for length, compiled in [(32_768, False), (65_536, True)] if not quick else [(16_384, True)]:
         name = f"create_block_mask, {'compiled' if compiled else 'eager'}"
-        peer = _row(
-            table, name, length, measure(block_mask_of_torch, length, compiled, rounds=1 if not compiled else 3)
-        )
-        if length in ours:
-            table.add_row("", "", f"{peer.seconds / ours[length].seconds:,.0f}x", "", "against Plan + tiles")
+        peer = _row(table, name, length, measure(block_mask_of_torch, length, compiled, rounds=3 if compiled else 1))
+        for what, measured in (("Plan + tiles", ours), ("BlockMask", blocks)):
+            if length in measured:
+                table.add_row(f"against {what}", "", f"{peer.seconds / measured[length].seconds:,.0f}x", "", "")
     growth = ours[MILLION].seconds / ours[LONG].seconds
     table.add_row(f"{MILLION:,} against {LONG:,}", "", f"{growth:.1f}x", "", "Plan + tiles")
     console.print(table)
@@ -131,9 +145,62 @@ def small_things() -> None:
     console.print(table)
 
 
+def equal_block_masks(composed: int) -> None:
+    """Ours and torch's BlockMask, tensor for tensor."""
+    found: list[str] = []
+    count = 0
+    for mask, length in [*_each_kind(), *_compositions(composed)]:
+        for size in (64, 128):
+            count += 1
+            if not _equal_to_torch(mask, length, size):
+                found.append(f"{mask} at {length}, blocks of {size}")
+    console.print(f"BlockMask equal to create_block_mask: {count - len(found)} of {count} ({composed} compositions)")
+    for text in found:
+        console.print(f"  differs: {text}")
+
+
+def _each_kind() -> Iterator[tuple[am.Mask, int]]:
+    for length in (1000, 2048, 4096):
+        for make in KINDS.values():
+            yield make(length), length
+
+
+def _compositions(count: int) -> Iterator[tuple[am.Mask, int]]:
+    chance = random.Random(0)
+    operators: list[Callable[[am.Mask, am.Mask], am.Mask]] = [
+        lambda a, b: a & b,
+        lambda a, b: a | b,
+        lambda a, b: a - b,
+        lambda a, b: a ^ b,
+    ]
+    for _ in range(count):
+        length = chance.choice([200, 777, 1000, 1024, 1500, 2048, 3000])
+        mask = KINDS[chance.choice(list(KINDS))](length)
+        for _ in range(chance.choice([1, 2, 3])):
+            mask = chance.choice(operators)(mask, KINDS[chance.choice(list(KINDS))](length))
+            mask = chance.choice([lambda m: m, lambda m: ~m, lambda m: m.shift(5)])(mask)
+        yield mask, length
+
+
+def _equal_to_torch(mask: am.Mask, length: int, size: int) -> bool:
+    import torch
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    plan = am.compile(mask, q=length)
+    domain = Domain(plan.B, plan.H, length, length)
+    pairs = torch.from_numpy(evaluate(mask, domain))
+    theirs = create_block_mask(lambda b, h, q, k: pairs[b, h, q, k], plan.B, plan.H, length, length, "cpu", size)
+    ours = plan.to("flex", block_size=size)
+    return all(_same(getattr(ours, name), getattr(theirs, name)) for name in BLOCK_LISTS)
+
+
 BLOCK_LISTS = [
     f"{full}{side}_{what}" for full in ("", "full_") for side in ("kv", "q") for what in ("num_blocks", "indices")
 ]
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    return bool((ours == theirs).all()) if ours is not None and theirs is not None else ours is theirs
 
 
 def _bytes_of(block_mask: Any) -> int:

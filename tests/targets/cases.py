@@ -112,6 +112,8 @@ VARIANTS = {
     "hf_4d": Variant("hf_4d"),
     "hf_4d, bfloat16": Variant("hf_4d", always(dtype="bfloat16")),
     "sdpa": Variant("sdpa", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "flex": Variant("flex"),
+    "flex, blocks of 2 by 3, narrow": Variant("flex", always(block_size=(2, 3), narrow=True)),
     "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K}),
     "mha, written out": Variant(
         "mha",

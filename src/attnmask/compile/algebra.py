@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from attnmask.compile.runs import Int64, Runs, Shape, runs_from_counts, runs_from_single
-from attnmask.conventions import BoolArray
+from attnmask.conventions import BoolArray, IntArray
 
 
 def intersect(operands: Sequence[Runs]) -> Runs:
@@ -49,6 +49,15 @@ def complement(runs: Runs) -> Runs:
 def subtract(left: Runs, right: Runs) -> Runs:
     """Pairs that are in the first and not in the second."""
     return intersect([left, complement(right)])
+
+
+def runs_from_pieces(shape: Shape, keys: int, row: IntArray, starts: IntArray, stops: IntArray) -> Runs:
+    """Runs from stretches of keys in any order; those of a row that touch or overlap become one."""
+    line = row * (keys + 1)
+    edges = np.concatenate([line + starts, line + stops])
+    steps = np.repeat([1, -1], len(line))
+    order = np.argsort(edges, kind="stable")
+    return _runs_from_edges(sweep_steps(edges[order], steps[order], lambda depth: depth > 0), shape, keys)
 
 
 def common_shape(operands: Sequence[Runs]) -> Shape:

@@ -20,6 +20,7 @@ TARGETS = {
     "hf_4d": "attnmask.targets.hf_4d",
     "sdpa": "attnmask.targets.sdpa",
     "mha": "attnmask.targets.mha",
+    "flex": "attnmask.targets.flex",
 }
 
 

@@ -23,7 +23,11 @@ def tensor_of(array: NDArray[Any], device: str | torch.device) -> Tensor:
     """An array as a torch tensor."""
     import torch
 
-    return torch.from_numpy(array).to(device)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError(f"device is {device!r}", where="lower(device=)", fix="give 'cpu' or 'cuda'") from error
+    return torch.from_numpy(array).to(place)  # pyright: ignore[reportUnknownMemberType]
 
 
 def additive_of(plan: Plan, dtype: str | torch.dtype, masked: str | float, device: str | torch.device) -> Tensor:
@@ -47,6 +51,11 @@ def batch_items(plan: Plan, batch: int | None) -> int:
             f"batch is {items}, the plan has {plan.B} batch items", where="lower(batch=)", fix="make them agree"
         )
     return items
+
+
+def power_of_two(number: int) -> int:
+    """The least power of two that is no less."""
+    return 1 << max(number - 1, 0).bit_length()
 
 
 def _masked_constant(masked: str | float, least: float) -> float:

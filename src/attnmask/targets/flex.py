@@ -1,0 +1,261 @@
+"""BlockMask of torch.nn.attention.flex_attention."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from attnmask.compile.algebra import intersect, runs_from_pieces, subtract, unite
+from attnmask.compile.columns import transposed
+from attnmask.compile.plan import Plan
+from attnmask.compile.runs import Int32, Runs, runs_from_counts
+from attnmask.compile.tiles import Tiles, tile_lists
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import is_whole
+from attnmask.mask.tables import runs_of_rows
+from attnmask.targets.flex_mask_mod import mask_mod_of
+from attnmask.targets.read import array_of
+from attnmask.targets.write import power_of_two, tensor_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.nn.attention.flex_attention import BlockMask
+
+name = "flex"
+summary = "torch BlockMask for flex_attention, with tensors that its mask_mod reads"
+WHERE = "lift('flex', block_mask)"
+# Pairs of partial blocks that are asked for at once: a few tens of megabytes.
+PAIRS_AT_ONCE = 1 << 22
+
+
+def refusals(plan: Plan, **options: Any) -> list[str]:
+    """None: every set is a block mask."""
+    return []
+
+
+def lower(
+    plan: Plan,
+    *,
+    device: str | torch.device = "cpu",
+    block_size: int | tuple[int, int] = 128,
+    narrow: bool = False,
+) -> BlockMask:
+    """Make the blocks straight from the tiles, without evaluating a pair.
+
+    Equal, tensor for tensor, to what ``create_block_mask`` makes of the same set: as there, a block that hangs over
+    the last query or key is never full. The mask_mod reads its runs from tensors; plans of one structure (as many
+    runs a row, up to the next power of two) share its code, so that torch.compile compiles once for all of them.
+
+    Args:
+        plan: the set.
+        device: where the tensors are put.
+        block_size: rows and keys of a block, or (rows, keys).
+        narrow: keep only as many columns of block indices as the longest row needs, up to the next power of two.
+            The tensors keep their shape, (B, H, row blocks, key blocks), as views whose rows overlap: entries past
+            a row's number of blocks, which no kernel reads, then hold other values. Whoever copies such a tensor,
+            as ``.to(device)`` does, gets one of full size.
+
+    Returns:
+        torch BlockMask with indices of both sides, int32; B or H is 1, and broadcasts, where the set does not
+        depend on it.
+
+    Source: torch.nn.attention.flex_attention.create_block_mask.
+
+    >>> import attnmask as am
+    >>> block_mask = am.compile(am.causal(), q=300).to("flex")
+    >>> block_mask.kv_num_blocks.tolist(), block_mask.full_kv_num_blocks.tolist()
+    ([[[1, 1, 3]]], [[[0, 1, 0]]])
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    rows, keys = _block_size(block_size)
+    tiles = plan.tiles(rows, keys)
+    full = _without_overhang(tiles, plan)
+    partial = subtract(tiles.touched, full)
+    lists = [
+        tensor
+        for tiles_of_side in (partial, full, transposed(partial), transposed(full))
+        for tensor in _block_lists(tiles_of_side, device, narrow)
+    ]
+    return BlockMask((plan.Q, plan.K), *lists, BLOCK_SIZE=(rows, keys), mask_mod=mask_mod_of(plan.runs, device))
+
+
+def lift(representation: Any) -> Plan:
+    """Read a block mask, whoever made it, by asking its mask_mod for the pairs of its partial blocks alone.
+
+    Args:
+        representation: torch BlockMask.
+
+    Returns:
+        A Plan.
+
+    Raises:
+        ArgumentError: no BlockMask, one that lists a block twice or outside of the lengths, or a mask_mod that fails.
+
+    Source: as ``lower``; blocks without a list of full ones are all partial.
+
+    >>> import attnmask as am
+    >>> lift(am.compile(am.causal(), q=300).to("flex")) == am.compile(am.causal(), q=300)
+    True
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    if not isinstance(representation, BlockMask):
+        kind = type(representation).__name__
+        raise ArgumentError(f"the representation is {kind}", where=WHERE, fix="give a torch BlockMask")
+    partial, full = (_tiles_listed(representation, side) for side in ("kv", "full_kv"))
+    if len(intersect([partial, full]).starts):
+        raise ArgumentError("a block is listed as partial and as full", where=WHERE, fix="list it once")
+    return Plan(unite([_runs_of_partial(representation, partial), _runs_of_full(representation, full)]).collapsed())
+
+
+def _block_size(given: Any) -> tuple[int, int]:
+    sizes = cast(tuple[Any, ...], given) if isinstance(given, tuple) else (given, given)
+    if len(sizes) != 2 or not all(is_whole(size) and size > 0 for size in sizes):
+        raise ArgumentError(
+            f"block_size is {given!r}", where="lower(block_size=)", fix="give 1 or more, or (rows, keys)"
+        )
+    return int(sizes[0]), int(sizes[1])
+
+
+def _without_overhang(tiles: Tiles, plan: Plan) -> Runs:
+    """The full tiles, less those that hang over the last row or key: torch pads the set there."""
+    full = tiles.full
+    rows, columns = plan.Q // tiles.rows_per_tile, plan.K // tiles.keys_per_tile
+    stops = np.minimum(full.stops, columns)
+    keep = (full.starts < stops) & (full.row_of_run % max(full.shape[2], 1) < rows)
+    counts = np.bincount(full.row_of_run[keep], minlength=full.rows)
+    return runs_from_counts(full.shape, full.keys, counts, full.starts[keep], stops[keep])
+
+
+def _block_lists(tiles: Runs, device: str | torch.device, narrow: bool) -> tuple[Tensor, Tensor]:
+    """How many blocks each row of blocks has, and which: these first, ascending, and then all others, ascending."""
+    indptr, _ = listed = tile_lists(tiles)
+    numbers = np.diff(indptr)
+    width = power_of_two(int(numbers.max(initial=1)))
+    if narrow and width < tiles.keys:
+        indices = _as_shape(tensor_of(_narrow(listed, tiles, width), device), tiles, width)
+    else:
+        indices = tensor_of(_ordered(tiles).reshape(*tiles.shape, tiles.keys), device)
+    return tensor_of(numbers.reshape(tiles.shape), device), indices
+
+
+def _ordered(tiles: Runs) -> Int32:
+    columns, width = np.arange(tiles.keys, dtype=np.int32), tiles.keys
+    starts, stops, begins = tiles.starts.tolist(), tiles.stops.tolist(), tiles.indptr.tolist()
+    lists = np.empty((tiles.rows, width), dtype=np.int32)
+    for row, (first, last) in enumerate(pairwise(begins)):
+        listed = zip(starts[first:last], stops[first:last], strict=True)
+        others = zip([0, *stops[first:last]], [*starts[first:last], width], strict=True)
+        np.concatenate([columns[start:stop] for start, stop in (*listed, *others)], out=lists[row])
+    return lists
+
+
+def _narrow(listed: tuple[Int32, Int32], tiles: Runs, width: int) -> Int32:
+    """The lists alone, ``width`` apart, and so much after them that the last one can be as long as any."""
+    lists = np.zeros(tiles.rows * width + tiles.keys - width, dtype=np.int32)
+    indptr, columns = listed
+    row = np.repeat(np.arange(tiles.rows), np.diff(indptr))
+    lists[row * width + np.arange(len(columns)) - indptr[row]] = columns
+    return lists
+
+
+def _as_shape(lists: Tensor, tiles: Runs, width: int) -> Tensor:
+    """The view (B, H, row blocks, key blocks) of lists that lie ``width`` apart."""
+    _, h, rows = tiles.shape
+    return lists.as_strided((*tiles.shape, tiles.keys), (h * rows * width, rows * width, width, 1))
+
+
+def _tiles_listed(block_mask: BlockMask, side: str) -> Runs:
+    """The blocks of one list of a block mask, as Runs of shape (B, H, row blocks) over key blocks."""
+    b, h, rows, columns = _four_axes(block_mask.kv_indices)
+    numbers, indices = getattr(block_mask, f"{side}_num_blocks"), getattr(block_mask, f"{side}_indices")
+    shape = (b, h, rows)
+    if numbers is None:
+        return runs_from_counts(shape, columns, np.zeros(b * h * rows, int), np.zeros(0, int), np.zeros(0, int))
+    numbers, indices = array_of(numbers, f"{side}_num_blocks"), array_of(indices, f"{side}_indices")
+    if numbers.shape != shape or indices.shape != (*shape, columns):
+        raise ArgumentError(
+            f"{side}_num_blocks has shape {numbers.shape}, {side}_indices {indices.shape}",
+            where=WHERE,
+            fix=f"with these kv_indices give {shape} and {(*shape, columns)}",
+        )
+    listed = np.arange(columns) < numbers.reshape(-1, 1)
+    row, place = np.nonzero(listed)
+    column = indices.reshape(b * h * rows, columns)[row, place]
+    if len(column) and not 0 <= column.min() <= column.max() < columns:
+        raise ArgumentError(
+            f"{side}_indices names a block outside of 0 to {columns - 1}", where=WHERE, fix="check the block mask"
+        )
+    return runs_from_pieces(shape, columns, row, column, column + 1)
+
+
+def _four_axes(indices: Tensor) -> tuple[int, int, int, int]:
+    if indices.dim() != 4:
+        raise ArgumentError(
+            f"kv_indices has shape {tuple(indices.shape)}",
+            where=WHERE,
+            fix="give a BlockMask of (B, H, row blocks, key blocks)",
+        )
+    b, h, rows, columns = indices.shape
+    return b, h, rows, columns
+
+
+def _runs_of_full(block_mask: BlockMask, full: Runs) -> Runs:
+    """Every pair of the full blocks."""
+    (q, k), (rows, keys) = block_mask.seq_lengths, block_mask.BLOCK_SIZE
+    b, h, tile_rows = full.shape
+    tile_row = np.arange(b * h)[:, None] * tile_rows + np.arange(q) // rows
+    by_row = full.take(tile_row.reshape(-1), (b, h, q))
+    counts, starts, stops = by_row.counts, by_row.starts * keys, np.minimum(by_row.stops * keys, k)
+    return runs_from_counts(by_row.shape, k, counts, starts, stops)
+
+
+def _runs_of_partial(block_mask: BlockMask, partial: Runs) -> Runs:
+    """The pairs of the partial blocks for which the mask_mod is true."""
+    (q, k), (rows, keys) = block_mask.seq_lengths, block_mask.BLOCK_SIZE
+    b, h, tile_rows = partial.shape
+    indptr, column = tile_lists(partial)
+    item, row = np.divmod(np.repeat(np.arange(partial.rows), np.diff(indptr)), max(tile_rows, 1))
+    at_once = max(PAIRS_AT_ONCE // (rows * keys), 1)
+    pieces = [np.zeros((3, 0), dtype=np.int64)]
+    for at in range(0, len(column), at_once):
+        some = slice(at, at + at_once)
+        pairs = _pairs(block_mask, *np.divmod(item[some], h), row[some], column[some])
+        counts, starts, stops = runs_of_rows(pairs)
+        line = np.repeat(
+            (item[some, None] * q + row[some, None] * rows + np.arange(rows)).reshape(-1), counts.reshape(-1)
+        )
+        first = np.repeat(column[some].astype(np.int64) * keys, counts.sum(axis=1))
+        pieces.append(np.stack([line, first + starts, first + stops]))
+    return runs_from_pieces((b, h, q), k, *np.concatenate(pieces, axis=1))
+
+
+def _pairs(block_mask: BlockMask, b: IntArray, h: IntArray, row: IntArray, column: IntArray) -> BoolArray:
+    """What the mask_mod says of some blocks, bool (blocks, rows, keys), False outside of the lengths."""
+    import torch
+    from torch.nn.attention.flex_attention import create_mask
+
+    (q, k), (rows, keys) = block_mask.seq_lengths, block_mask.BLOCK_SIZE
+    device = block_mask.kv_num_blocks.device
+    of_b, of_h, first_q, first_k = (tensor_of(one, device) for one in (b, h, row * rows, column * keys))
+
+    def mask_mod(block: Tensor, _: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        # Tables of the mask_mod are as long as the sequence, and the last block may hang over it.
+        query, key = torch.clamp(first_q[block] + i, max=q - 1), torch.clamp(first_k[block] + j, max=k - 1)
+        return block_mask.mask_mod(of_b[block], of_h[block], query, key)
+
+    try:
+        pairs = create_mask(mask_mod, len(b), 1, rows, keys, device)[:, 0]
+    except Exception as error:
+        raise ArgumentError(
+            f"its mask_mod raises {type(error).__name__}: {error}",
+            where=WHERE,
+            fix="lift the whole BlockMask, unsliced",
+        ) from error
+    inside_q, inside_k = row[:, None] * rows + np.arange(rows) < q, column[:, None] * keys + np.arange(keys) < k
+    return array_of(pairs, "mask_mod").astype(bool) & inside_q[:, :, None] & inside_k[:, None, :]
