@@ -74,6 +74,8 @@ KINDS: dict[str, Callable[[int], am.Mask]] = {
     "padding": lambda n: am.padding(lengths=[n // 2, n // 3, n], of="both"),
     "documents": lambda n: am.documents(lengths=document_lengths(n)),
     "chunked": lambda n: am.causal() & am.chunked(8192),
+    "block_causal": lambda n: am.block_causal(64),
+    "cross_padding": lambda n: am.cross_padding([n // 2, n], [n, n // 3]),
     "dilated": lambda n: am.causal() & (am.window(left=361, right=0) | am.dilated(362)),
     "sinks": lambda n: am.causal() & (am.window(left=WINDOW, right=0) | am.sinks(4)),
     "global_tokens": _global_and_local,

@@ -42,7 +42,9 @@ def measure(job: Job, *arguments: Any, rounds: int = 5) -> Measured | None:
     Args:
         job: a module-level function. arguments: its own, as JSON can write them. rounds: timed runs.
     """
-    command = [sys.executable, "-m", "bench.measure", job.__module__, job.__name__, json.dumps(arguments), str(rounds)]
+    spec = sys.modules[job.__module__].__spec__  # under python -m the module is __main__, and has its name here
+    module = spec.name if spec else job.__module__
+    command = [sys.executable, "-m", "bench.measure", module, job.__name__, json.dumps(arguments), str(rounds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return Measured(**json.loads(done.stdout.splitlines()[-1]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from attnmask.compile.describe import Description, description_of
 from attnmask.compile.diff import Diff, diff_of
 from attnmask.compile.explain import Explanation, explain
 from attnmask.compile.lower import runs_from_mask
@@ -90,6 +91,43 @@ class Plan:
     def nbytes(self) -> int:
         """Bytes that the plan holds."""
         return self.runs.indptr.nbytes + self.runs.starts.nbytes + self.runs.stops.nbytes
+
+    @property
+    def nbytes_dense(self) -> int:
+        """Bytes of the same set as bools (B, H, Q, K)."""
+        return int(np.prod(self.shape))
+
+    def flops(self, dim: int) -> int:
+        """Floating-point operations of attention over the set, forward: two products of ``dim`` for every pair.
+
+        Args:
+            dim: width of a head. A broadcast axis counts once, as in ``pairs``.
+
+        >>> from attnmask.mask.atoms import causal
+        >>> compile(causal(), q=4).flops(dim=64)
+        2560
+        """
+        return 4 * whole_number(dim, "dim", "plan.flops") * self.pairs
+
+    def describe(self) -> Description:
+        """The set in words, and the shortest expression found that is proved to be equal to it.
+
+        Guesses are read off the set alone and compared with it, so a dense 0/1 array is recognised just as well.
+
+        >>> from attnmask.mask.atoms import causal, window
+        >>> tokens = np.tri(6, dtype=bool) & ~np.tri(6, k=-3, dtype=bool)
+        >>> plan = plan_from_dense(tokens[None, None])
+        >>> plan.describe().mask
+        window(left=2, right=0)
+        >>> print(plan.describe())
+        set:     window(left=2, right=0)
+        shape:   B=1, H=1, Q=6, K=6
+        pairs:   15 of 36 (41.7%)
+        queries: 1 run of keys at most, 0 rows without a key
+        keys:    2 masked runs of queries at most
+        memory:  76 bytes as a Plan, 36 as bools
+        """
+        return description_of(self.runs, self.offset, self.mask)
 
     @cached_property
     def _hash(self) -> int:

@@ -56,13 +56,16 @@ def runs_of_equal(ids: IntArray, positions: IntArray) -> Flat:
 def _runs_of_equal(ids: IntArray, positions: IntArray) -> Flat:
     begins = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1)) if len(ids) else np.zeros(0, dtype=np.int64)
     ends = np.append(begins[1:], len(ids))
-    keep = ids[begins] >= 0
-    begins, ends, run_ids = begins[keep], ends[keep], ids[begins][keep]
-    order = np.argsort(run_ids, kind="stable")
-    names, first, number = np.unique(run_ids[order], return_index=True, return_counts=True)
-    own = position_in(ids[None], np.array(0), positions, outside=-1)
-    slot = np.searchsorted(names, own)
-    counts = np.where(own >= 0, np.append(number, 0)[slot], 0)
+    run_at = np.repeat(np.arange(len(begins)), ends - begins)
+    own = position_in(run_at[None], np.array(0), positions, outside=len(begins))
+    names, name, number = np.unique(ids[begins], return_inverse=True, return_counts=True)
+    if (number[names >= 0] == 1).all():
+        in_one = np.append(ids[begins] >= 0, False)[own]
+        return in_one.astype(np.int64), begins[own[in_one]], ends[own[in_one]]
+    order = np.argsort(name, kind="stable")
+    first = np.cumsum(number) - number
+    slot = np.append(np.where(ids[begins] >= 0, name, len(names)), len(names))[own]
+    counts = np.append(number, 0)[slot]
     at = order[ragged_indices(np.append(first, 0)[slot], counts)]
     return counts, begins[at], ends[at]
 

@@ -1,0 +1,202 @@
+"""From a set to the shortest expression that can be proved to be the same set.
+
+Guesses are read off the outline of the set, the only parameters that each form could have; each guess is compiled and
+compared. So a set may stay without a name, but never gets a wrong one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from attnmask.compile.algebra import complement
+from attnmask.compile.lower import runs_from_mask
+from attnmask.compile.outline import Outline
+from attnmask.compile.runs import Runs
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.mask.atoms import (
+    block_causal,
+    causal,
+    chunked,
+    dilated,
+    documents,
+    empty,
+    full,
+    global_tokens,
+    padding,
+    per_head,
+    prefix,
+    sinks,
+    spans,
+    window,
+)
+from attnmask.mask.domain import Domain
+from attnmask.mask.expr import Mask
+
+Guess = Callable[[Outline], Iterator[Mask]]
+
+
+def mask_from_runs(runs: Runs, offset: int) -> Mask | None:
+    """The shortest expression that is this set for queries at row + offset; None if none is found.
+
+    Args:
+        runs: the set, B and H of 1 where it does not depend on them. offset: position of query row 0.
+    """
+    if runs.shape[1] > 1:
+        return _mask_per_head(runs, offset)
+    b, _, q = runs.shape
+    domain = Domain(b, 1, q, runs.keys, offset)
+    for mask in _guesses(Outline(runs, offset)):
+        if runs_from_mask(mask, domain).collapsed() == runs:
+            return mask
+    return None
+
+
+def _mask_per_head(runs: Runs, offset: int) -> Mask | None:
+    b, h, q = runs.shape
+    rows = np.arange(runs.rows).reshape(runs.shape)
+    heads = [runs.take(rows[:, head].reshape(-1), (b, 1, q)).collapsed() for head in range(h)]
+    masks = [mask_from_runs(one, offset) for one in heads]
+    found = [mask for mask in masks if mask is not None]
+    return per_head(found) if len(found) == h else None
+
+
+def _guesses(outline: Outline) -> Iterator[Mask]:
+    """From the shortest expression up."""
+    if outline.runs.pairs in (0, outline.runs.rows * outline.runs.keys):
+        yield full() if outline.runs.pairs else empty()
+        yield full()
+        return
+    kinds, tokens, texts = (list(guesses(outline)) for guesses in (_kinds, _paddings, _documents))
+    yield from [*kinds, *tokens, *texts]
+    yield from (~mask for mask in _kinds(_complement(outline)))
+    yield from (kind & token for kind in kinds for token in tokens)
+    yield from (kind & text for text in texts for kind in kinds)
+    yield from (kind & text & token for text in texts for kind in kinds for token in tokens)
+
+
+def _complement(outline: Outline) -> Outline:
+    return Outline(complement(outline.runs), outline.offset)
+
+
+def _kinds(outline: Outline) -> Iterator[Mask]:
+    """Forms that know no lengths of a batch's items, but for prefixes and spans."""
+    if not outline.some.any():
+        return
+    for guesses in (_bands, _chunks, _prefixes, _spans, _sinks, _dilated, _global_tokens):
+        yield from guesses(outline)
+
+
+def _bands(outline: Outline) -> Iterator[Mask]:
+    left, right = _reach(outline)
+    yield causal() if right == 0 else causal().shift(right)
+    for sides in ((left, None), (None, right), (left, right)):
+        if min(side or 0 for side in sides) >= 0:
+            yield window(*sides)
+
+
+def _reach(outline: Outline) -> tuple[int, int]:
+    """How far the farthest row sees back from its own position, and ahead of it."""
+    back, ahead = (outline.position - outline.first)[outline.some], (outline.stop - 1 - outline.position)[outline.some]
+    return int(back.max()), int(ahead.max())
+
+
+def _chunks(outline: Outline) -> Iterator[Mask]:
+    later = outline.first[outline.some & (outline.first > 0)]
+    if len(later):
+        yield chunked(int(later.min()))
+        yield causal() & chunked(int(later.min()))
+    yield block_causal(int(outline.stop[outline.some].min()))
+
+
+def _prefixes(outline: Outline) -> Iterator[Mask]:
+    lengths = outline.stop[:, 0]
+    if (lengths > 1).any():
+        yield causal() | prefix(lengths)
+
+
+def _spans(outline: Outline) -> Iterator[Mask]:
+    """Rows of one span end together, and all but the last of them see ahead."""
+    ahead = outline.stop > outline.position + 1
+    closes = np.pad(ahead, ((0, 0), (1, 0)))[:, :-1] & (outline.stop == outline.position + 1)
+    if ahead.any() and outline.offset == 0 and outline.runs.shape[2] == outline.runs.keys:
+        yield causal() | spans(np.where(ahead | closes, outline.stop, -1))
+
+
+def _sinks(outline: Outline) -> Iterator[Mask]:
+    several = (outline.runs.counts > 1).reshape(outline.some.shape)
+    if several.any() and not outline.first[several].any():
+        begin = outline.runs.indptr[:-1].reshape(several.shape)[several]
+        left = int((outline.position - outline.last_run)[several].max())
+        yield causal() & (window(max(left, 0), None) | sinks(int(outline.runs.stops[begin].max())))
+
+
+def _dilated(outline: Outline) -> Iterator[Mask]:
+    several = np.flatnonzero(outline.runs.counts > 1)
+    if len(several):
+        first, second = outline.runs.starts[outline.runs.indptr[several[-1]] :][:2]
+        yield dilated(int(second - first))
+        yield causal() & dilated(int(second - first))
+
+
+def _global_tokens(outline: Outline) -> Iterator[Mask]:
+    sees_all = outline.some & (outline.first == 0) & (outline.stop == outline.runs.keys)
+    sees_all &= (outline.runs.counts == 1).reshape(sees_all.shape)
+    others = outline.some & ~sees_all
+    tokens = outline.position[sees_all[0]]
+    if not others.any() or len(sees_all) > 1 or not len(tokens) or tokens[0] < 0:
+        return
+    back, ahead = _own_run(outline, np.flatnonzero(others[0]))
+    yield global_tokens(tokens) | window(int(np.median(back)), int(np.median(ahead)))
+
+
+def _own_run(outline: Outline, rows: IntArray) -> tuple[IntArray, IntArray]:
+    """How far the run that holds a row's own position reaches back and ahead, for the rows that have one."""
+    runs = outline.runs
+    own = np.isin(runs.row_of_run, rows)
+    position = outline.position[runs.row_of_run]
+    own &= (runs.starts <= position) & (position < runs.stops)
+    if not own.any():
+        return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    return (position - runs.starts)[own], (runs.stops - 1 - position)[own]
+
+
+def _paddings(outline: Outline) -> Iterator[Mask]:
+    yield from _paddings_of(outline.key_seen, "keys")
+    q, k = outline.runs.shape[2], outline.runs.keys
+    if q == k:
+        yield from _paddings_of(outline.key_seen, "both")
+    yield from _paddings_of(outline.some, "queries")
+
+
+def _paddings_of(seen: BoolArray, of: str) -> Iterator[Mask]:
+    """The lengths of items whose tokens are all at one end; else which positions are tokens."""
+    lengths = seen.sum(axis=1)
+    index = np.arange(seen.shape[1], dtype=np.int64)
+    if seen.all():
+        return
+    if (seen == (index < lengths[:, None])).all():
+        yield padding(lengths=lengths, of=of)
+    elif (seen == (index >= seen.shape[1] - lengths[:, None])).all():
+        yield padding(lengths=lengths, side="left", of=of)
+    else:
+        yield padding(attention_mask=seen, of=of)
+
+
+def _documents(outline: Outline) -> Iterator[Mask]:
+    """A document begins where no row sees across; positions that see nothing and are not seen are in none."""
+    b, _, q = outline.runs.shape
+    if q != outline.runs.keys or outline.offset:
+        return
+    low = np.where(outline.some, np.minimum(outline.first, outline.position), outline.position)
+    high = np.where(outline.some, np.maximum(outline.stop - 1, outline.position), outline.position)
+    edges = np.zeros((b, q + 1), dtype=np.int64)
+    item = np.arange(b)[:, None]
+    np.add.at(edges, (item, low + 1), 1)
+    np.subtract.at(edges, (item, high + 1), 1)
+    borders = np.cumsum(edges, axis=1)[:, :-1] == 0
+    member = outline.some | outline.key_seen
+    ids = np.where(member, np.cumsum(borders & member, axis=1) - 1, -1)
+    if ids.max() > 0:
+        yield documents(ids=ids[:, : np.flatnonzero(member.any(axis=0))[-1] + 1])
