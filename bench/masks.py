@@ -75,7 +75,7 @@ KINDS: dict[str, Callable[[int], am.Mask]] = {
     "documents": lambda n: am.documents(lengths=document_lengths(n)),
     "chunked": lambda n: am.causal() & am.chunked(8192),
     "block_causal": lambda n: am.block_causal(64),
-    "cross_padding": lambda n: am.cross_padding([n // 2, n], [n, n // 3]),
+    "cross_padding": lambda n: am.cross_padding([n // 2, n, n // 5], [n, n // 3, n]),
     "dilated": lambda n: am.causal() & (am.window(left=361, right=0) | am.dilated(362)),
     "sinks": lambda n: am.causal() & (am.window(left=WINDOW, right=0) | am.sinks(4)),
     "global_tokens": _global_and_local,

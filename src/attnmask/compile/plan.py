@@ -11,6 +11,7 @@ import numpy as np
 from attnmask.compile.describe import Description, description_of
 from attnmask.compile.diff import Diff, diff_of
 from attnmask.compile.explain import Explanation, explain
+from attnmask.compile.json_form import json_from_plan, plan_parts_from_json
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.compile.tiles import Tiles, tiles_from_runs
@@ -108,6 +109,27 @@ class Plan:
         2560
         """
         return 4 * whole_number(dim, "dim", "plan.flops") * self.pairs
+
+    def to_json(self) -> str:
+        """The plan as JSON, from which ``Plan.from_json`` makes an equal one; a predicate is left out of its mask."""
+        return json_from_plan(self.runs, self.offset, self.mask)
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """The plan that ``to_json`` wrote.
+
+        Args:
+            text: JSON.
+
+        Raises:
+            ArgumentError: the text is no plan of this version, or its runs are not in canonical form.
+
+        >>> from attnmask.mask.atoms import causal
+        >>> plan = compile(causal(), q=4)
+        >>> Plan.from_json(plan.to_json()) == plan
+        True
+        """
+        return Plan(*plan_parts_from_json(text))
 
     def describe(self) -> Description:
         """The set in words, and the shortest expression found that is proved to be equal to it.

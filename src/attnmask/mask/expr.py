@@ -66,6 +66,34 @@ class Mask:
         """
         return Shift(self, position_count(n, "n", "mask.shift(n)"))
 
+    def to_json(self) -> str:
+        """The mask as JSON, from which ``mask_from_json`` makes an equal one.
+
+        Raises:
+            ArgumentError: the mask holds a function.
+
+        >>> from attnmask.mask.atoms import causal
+        >>> causal().shift(1).to_json()
+        '{"attnmask": 1, "mask": {"shift": [{"causal": {}}, 1]}}'
+        """
+        from attnmask.mask.json_form import json_from_mask
+
+        return json_from_mask(self)
+
+    @staticmethod
+    def from_json(text: str) -> Mask:
+        """The mask that ``to_json`` wrote.
+
+        Raises:
+            ArgumentError: the text is no mask of this version.
+
+        >>> Mask.from_json('{"attnmask": 1, "mask": {"shift": [{"causal": {}}, 1]}}')
+        causal().shift(1)
+        """
+        from attnmask.mask.json_form import mask_from_json
+
+        return mask_from_json(text)
+
     # Without this, NumPy would try to combine its arrays with a mask element by element.
     __array_ufunc__ = None
 
