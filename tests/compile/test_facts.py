@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import attnmask as am
 from attnmask.compile import facts
+from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.mask.domain import Domain
 from attnmask.mask.reference import evaluate
 from tests.strategies import cases, plan_of
@@ -127,3 +128,108 @@ def test_facts_by_hand() -> None:
     assert ids.tolist() == [[0, 0, -1, 1], [0, 1, 1, 1]]
     assert facts.document_ids(am.compile(am.documents(ids=[1, 0, 1]), q=3).runs) is None
     assert facts.key_mask(am.compile(am.causal(), q=2).runs) is None
+
+
+def first_item(domain: Domain, mask: am.Mask) -> tuple[NDArray[np.bool_], Runs]:
+    """The set of the first item and head, pair by pair (Q, K) and as runs."""
+    assume(domain.Q and domain.K)
+    dense = set_of(mask, domain)[0, 0]
+    return dense, runs_from_dense(dense[None, None])
+
+
+@MANY
+@given(kinds_and_others())
+def test_padding_lengths_are_those_of_the_keys(case: tuple[Domain, am.Mask]) -> None:
+    domain, mask = case
+    dense, runs = first_item(domain, mask)
+    found = facts.padding_lengths(runs)
+    _, keys = rows_and_keys(domain)
+    right = [n for n in range(domain.K + 1) if (dense == (keys < n)).all()]
+    left = [n for n in range(domain.K + 1) if (dense == (keys >= domain.K - n)).all()]
+    if right:
+        assert found == ("right", right)
+    elif left:
+        assert found == ("left", left)
+    else:
+        assert found is None
+
+
+@MANY
+@given(kinds_and_others(), st.sampled_from([None, am.chunked(2), am.causal() & am.chunked(3), am.chunked(1)]))
+def test_chunk_size_is_one_that_gives_the_set(case: tuple[Domain, am.Mask], known: am.Mask | None) -> None:
+    domain, mask = case[0], case[1] if known is None else known
+    dense, runs = first_item(domain, mask)
+    found = facts.chunk_size(runs, domain.offset)
+    rows, keys = rows_and_keys(domain)
+    fitting: list[int] = []
+    for size in range(1, domain.K + 2):
+        same = (rows + domain.offset) // size == keys // size
+        if any((dense == pairs).all() for pairs in (same, same & (keys <= rows + domain.offset))):
+            fitting.append(size)
+    assert found in [*fitting, None]
+    # Where only one chunk begins inside, its size need not show; from position 0 on it does.
+    assert found is not None or not fitting or domain.offset or not dense[:, 1:][~dense[:, :-1]].any()
+
+
+@MANY
+@given(kinds_and_others(), st.lists(st.integers(0, 6), min_size=1, max_size=3))
+def test_prefix_lengths_give_the_set(case: tuple[Domain, am.Mask], lengths: list[int]) -> None:
+    domain, mask = case
+    for one in (mask, am.causal() | am.prefix(lengths[:1])):
+        plan = (
+            am.compile(one, q=domain.Q, k=domain.K, offset=domain.offset) if one is not mask else plan_of(mask, domain)
+        )
+        found = facts.prefix_lengths(plan.runs, plan.offset)
+        if found is not None:
+            again = am.compile(am.causal() | am.prefix(found), q=plan.Q, k=plan.K, offset=plan.offset)
+            assert again == plan
+        else:
+            assert one is mask or plan.Q == 0
+
+
+@MANY
+@given(
+    st.lists(st.lists(st.integers(1, 5), min_size=2, max_size=4), min_size=1, max_size=3),
+    st.sampled_from([am.full(), am.causal(), am.window(left=2, right=0), am.window(left=1, right=1)]),
+)
+def test_packed_documents_are_found_with_what_is_inside(lengths: list[list[int]], inside: am.Mask) -> None:
+    total = max(map(sum, lengths))
+    plan = am.compile(inside & am.documents(lengths=lengths), q=total)
+    found = facts.packed_documents(plan.runs)
+    assert found is not None
+    ids, within = found
+    assert am.compile(within & am.documents(ids=ids), q=total) == plan
+
+
+@MANY
+@given(kinds_and_others())
+def test_packed_documents_are_never_wrong(case: tuple[Domain, am.Mask]) -> None:
+    domain, mask = case
+    plan = plan_of(mask, domain)
+    found = facts.packed_documents(plan.runs)
+    if found is not None:
+        assert am.compile(found[1] & am.documents(ids=found[0]), q=plan.Q, batch=plan.B) == plan
+
+
+@MANY
+@given(kinds_and_others(), st.booleans())
+def test_block_diagonal_is_what_it_says(case: tuple[Domain, am.Mask], known: bool) -> None:
+    domain, mask = case[0], am.documents(lengths=[2, 1, 3]) if known else case[1]
+    dense, runs = first_item(domain, mask)
+    rows = [np.flatnonzero(row) for row in dense]
+    stretches = all(len(row) == 0 or row[-1] - row[0] == len(row) - 1 for row in rows)
+    filled = [(index, row) for index, row in enumerate(rows) if len(row)]
+    steps = itertools.pairwise(filled)
+    ordered = all(b[0] > a[-1] or (j == i + 1 and np.array_equal(a, b)) for (i, a), (j, b) in steps)
+    assert facts.is_block_diagonal(runs) == (stretches and ordered)
+
+
+@MANY
+@given(kinds_and_others())
+def test_runs_a_row_and_masked_runs_a_column_are_counted(case: tuple[Domain, am.Mask]) -> None:
+    domain, mask = case
+    dense, runs = set_of(mask, domain), plan_of(mask, domain).runs
+    along_keys = np.pad(dense, ((0, 0), (0, 0), (0, 0), (1, 0))).astype(int)
+    along_queries = np.pad(~dense, ((0, 0), (0, 0), (1, 0), (0, 0))).astype(int)
+    assert facts.most_runs_per_row(runs) == (np.diff(along_keys) > 0).sum(axis=3).max(initial=0)
+    assert facts.most_masked_runs_per_column(runs) == (np.diff(along_queries, axis=2) > 0).sum(axis=2).max(initial=0)

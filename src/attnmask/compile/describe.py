@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attnmask.compile.algebra import complement
-from attnmask.compile.columns import runs_per_column
+from attnmask.compile.facts import most_masked_runs_per_column, most_runs_per_row
 from attnmask.compile.recognise import mask_from_runs
 from attnmask.compile.runs import Runs
 from attnmask.mask.expr import Mask
@@ -42,17 +41,12 @@ def description_of(runs: Runs, offset: int, mask: Mask | None) -> Description:
         "set": "no short form found" if form is None else repr(form),
         "shape": f"B={b}, H={h}, Q={q:,}, K={runs.keys:,}" + (f", query row 0 at position {offset}" if offset else ""),
         "pairs": f"{runs.pairs:,} of {possible:,} ({runs.pairs / max(possible, 1):.1%})",
-        "queries": f"{_number(int(runs.counts.max(initial=0)), 'run')} of keys at most, "
+        "queries": f"{_number(most_runs_per_row(runs), 'run')} of keys at most, "
         f"{_number(int((runs.counts == 0).sum()), 'row')} without a key",
-        "keys": f"{_number(most_masked_runs(runs), 'masked run')} of queries at most",
+        "keys": f"{_number(most_masked_runs_per_column(runs), 'masked run')} of queries at most",
         "memory": f"{_bytes(runs):,} bytes as a Plan, {possible:,} as bools",
     }
     return Description(form, "\n".join(f"{name + ':':9}{line}" for name, line in lines.items()))
-
-
-def most_masked_runs(runs: Runs) -> int:
-    """The most runs of queries that do not attend that any key has."""
-    return int(runs_per_column(complement(runs)).max(initial=0))
 
 
 def _shorter(found: Mask | None, written: Mask | None) -> Mask | None:

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from attnmask.compile.algebra import complement
+from attnmask.compile.columns import runs_per_column
 from attnmask.compile.lower import runs_from_mask
+from attnmask.compile.outline import Outline
+from attnmask.compile.recognise import band_guesses, chunk_size_guesses, document_guess
 from attnmask.compile.runs import Runs, runs_from_single
-from attnmask.conventions import BoolArray, IntArray
-from attnmask.mask.atoms import documents, window
+from attnmask.conventions import BoolArray, IntArray, Side
+from attnmask.mask.atoms import causal, chunked, documents, full, prefix, window
 from attnmask.mask.domain import Domain
+from attnmask.mask.expr import Mask
 
 
 def is_full(runs: Runs) -> bool:
@@ -86,6 +91,76 @@ def document_ids(runs: Runs) -> IntArray | None:
     ids = np.where(in_document, np.cumsum(begins, axis=1) - 1, -1)
     expected = runs_from_mask(documents(ids=ids), Domain(b, 1, q, q))
     return ids if expected == runs else None
+
+
+def padding_lengths(runs: Runs) -> tuple[Side, IntArray] | None:
+    """The side on which keys are padded, and the tokens of each item, int64 (B,); None if it is no such set."""
+    tokens = key_mask(runs)
+    if tokens is None:
+        return None
+    lengths, index = tokens.sum(axis=1), np.arange(runs.keys, dtype=np.int64)
+    if (tokens == (index < lengths[:, None])).all():
+        return Side.RIGHT, lengths
+    return (Side.LEFT, lengths) if (tokens == (index >= runs.keys - lengths[:, None])).all() else None
+
+
+def prefix_lengths(runs: Runs, offset: int) -> IntArray | None:
+    """The keys that all queries of an item see, int64 (B,), in a set that is causal but for them."""
+    _, h, q = runs.shape
+    if h != 1 or q == 0:
+        return None
+    lengths = Outline(runs, offset).stop[:, 0]
+    return lengths if _is(causal() | prefix(lengths), runs, offset) else None
+
+
+def chunk_size(runs: Runs, offset: int) -> int | None:
+    """The positions of a chunk, where queries see their own chunk alone, all of it or up to themselves."""
+    if runs.shape[1] != 1:
+        return None
+    for size in chunk_size_guesses(runs):
+        if any(_is(mask, runs, offset) for mask in (chunked(size), causal() & chunked(size))):
+            return size
+    return None
+
+
+def packed_documents(runs: Runs) -> tuple[IntArray, Mask] | None:
+    """The document of each position, int64 (B, S), -1 for none, and what holds inside: full, causal or a window."""
+    if runs.shape[1] != 1 or is_empty(runs):
+        return None
+    outline = Outline(runs, 0)
+    ids = document_guess(outline)
+    if ids is None:
+        return None
+    insides = [full(), *band_guesses(outline)]
+    fitting = (inside for inside in insides if _is(inside & documents(ids=ids), runs, 0))
+    inside = next(fitting, None)
+    return None if inside is None else (ids, inside)
+
+
+def is_block_diagonal(runs: Runs) -> bool:
+    """Whether queries fall into groups of neighbours that see the same stretch of keys, each after the one before."""
+    if not runs.one_per_row:
+        return False
+    item = runs.row_of_run // max(runs.shape[2], 1)
+    after = runs.starts[1:] >= runs.stops[:-1]
+    same = (runs.starts[1:] == runs.starts[:-1]) & (runs.stops[1:] == runs.stops[:-1])
+    neighbours = same & (np.diff(runs.row_of_run) == 1)
+    return bool((after | neighbours | (np.diff(item) > 0)).all())
+
+
+def most_runs_per_row(runs: Runs) -> int:
+    """The most runs of keys that any query attends to."""
+    return int(runs.counts.max(initial=0))
+
+
+def most_masked_runs_per_column(runs: Runs) -> int:
+    """The most runs of queries by which any key is masked out."""
+    return int(runs_per_column(complement(runs)).max(initial=0))
+
+
+def _is(mask: Mask, runs: Runs, offset: int) -> bool:
+    b, h, q = runs.shape
+    return runs_from_mask(mask, Domain(b, h, q, runs.keys, offset)).collapsed() == runs.collapsed()
 
 
 def _one(values: IntArray) -> int | None:

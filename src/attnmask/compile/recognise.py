@@ -84,11 +84,12 @@ def _kinds(outline: Outline) -> Iterator[Mask]:
     """Forms that know no lengths of a batch's items, but for prefixes and spans."""
     if not outline.some.any():
         return
-    for guesses in (_bands, _chunks, _prefixes, _spans, _sinks, _dilated, _global_tokens):
+    for guesses in (band_guesses, _chunks, _prefixes, _spans, _sinks, _dilated, _global_tokens):
         yield from guesses(outline)
 
 
-def _bands(outline: Outline) -> Iterator[Mask]:
+def band_guesses(outline: Outline) -> Iterator[Mask]:
+    """Causal and windows, of a set that is not empty."""
     left, right = _reach(outline)
     yield causal() if right == 0 else causal().shift(right)
     for sides in ((left, None), (None, right), (left, right)):
@@ -103,11 +104,19 @@ def _reach(outline: Outline) -> tuple[int, int]:
 
 
 def _chunks(outline: Outline) -> Iterator[Mask]:
-    later = outline.first[outline.some & (outline.first > 0)]
-    if len(later):
-        yield chunked(int(later.min()))
-        yield causal() & chunked(int(later.min()))
+    for size in chunk_size_guesses(outline.runs):
+        yield chunked(size)
+        yield causal() & chunked(size)
     yield block_causal(int(outline.stop[outline.some].min()))
+
+
+def chunk_size_guesses(runs: Runs) -> list[int]:
+    """Sizes of which all chunks begin, or begin and end, at a multiple."""
+    begins, ends = runs.starts[runs.starts > 0], runs.stops[runs.stops < runs.keys]
+    if not len(begins):
+        return []
+    size = int(np.gcd.reduce(begins))
+    return sorted({size, int(np.gcd.reduce(ends, initial=size))}, reverse=True)
 
 
 def _prefixes(outline: Outline) -> Iterator[Mask]:
@@ -185,10 +194,17 @@ def _paddings_of(seen: BoolArray, of: str) -> Iterator[Mask]:
 
 
 def _documents(outline: Outline) -> Iterator[Mask]:
-    """A document begins where no row sees across; positions that see nothing and are not seen are in none."""
+    ids = document_guess(outline)
+    if ids is not None and ids.max() > 0:
+        yield documents(ids=ids)
+
+
+def document_guess(outline: Outline) -> IntArray | None:
+    """The documents that could be, int64 (B, S): one begins where no row sees across; what sees nothing is in none."""
     b, _, q = outline.runs.shape
-    if q != outline.runs.keys or outline.offset:
-        return
+    if q != outline.runs.keys or outline.offset or not outline.some.any():
+        return None
+    member = outline.some | outline.key_seen
     low = np.where(outline.some, np.minimum(outline.first, outline.position), outline.position)
     high = np.where(outline.some, np.maximum(outline.stop - 1, outline.position), outline.position)
     edges = np.zeros((b, q + 1), dtype=np.int64)
@@ -196,7 +212,5 @@ def _documents(outline: Outline) -> Iterator[Mask]:
     np.add.at(edges, (item, low + 1), 1)
     np.subtract.at(edges, (item, high + 1), 1)
     borders = np.cumsum(edges, axis=1)[:, :-1] == 0
-    member = outline.some | outline.key_seen
     ids = np.where(member, np.cumsum(borders & member, axis=1) - 1, -1)
-    if ids.max() > 0:
-        yield documents(ids=ids[:, : np.flatnonzero(member.any(axis=0))[-1] + 1])
+    return ids[:, : np.flatnonzero(member.any(axis=0))[-1] + 1]
