@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from attnmask.compile.algebra import complement, intersect, symmetric_difference, unite
-from attnmask.compile.runs import Runs, runs_from_bounds, runs_of_heads
+from attnmask.compile.runs import Runs, runs_from_bounds, runs_of_heads, runs_of_queries
 from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import And, Atom, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
+
+# What is costly has many runs a row; so few rows of it stay in the processor's cache, and need little memory.
+ROWS_AT_ONCE = 2048
 
 
 def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
@@ -22,7 +26,16 @@ def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
     Returns:
         Runs; B or H is 1 where no atom depends on it.
     """
-    return _lower(mask, domain, all_keys(domain))
+    atoms = atoms_of(mask)
+    if domain.Q <= ROWS_AT_ONCE or not any(atom.costly for atom in atoms) or any(atom.by_row for atom in atoms):
+        return _lower(mask, domain, all_keys(domain))
+    return runs_of_queries([_lower(mask, part, all_keys(part)) for part in _row_blocks(domain)])
+
+
+def _row_blocks(domain: Domain) -> list[Domain]:
+    """Some query rows after the other, at the positions at which they stand."""
+    starts = range(0, domain.Q, ROWS_AT_ONCE)
+    return [replace(domain, Q=min(ROWS_AT_ONCE, domain.Q - start), offset=domain.offset + start) for start in starts]
 
 
 def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:

@@ -158,6 +158,21 @@ def runs_of_heads(parts: Sequence[Runs]) -> Runs:
     return by_head.take(rows.reshape(-1), (b, heads, q))
 
 
+def runs_of_queries(parts: Sequence[Runs]) -> Runs:
+    """Runs whose query rows are those of the parts, one part after the other."""
+    b, h, _ = parts[0].shape
+    counts, starts, stops = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("counts", "starts", "stops")
+    )
+    one_below_another = runs_from_counts((1, 1, len(counts)), parts[0].keys, counts, starts, stops)
+    if b * h == 1:
+        return one_below_another
+    before = np.cumsum([0, *(part.rows for part in parts)])
+    rows = [first + np.arange(part.rows).reshape(b * h, -1) for first, part in zip(before, parts, strict=False)]
+    row = np.concatenate(rows, axis=1).reshape(-1)
+    return one_below_another.take(row, (b, h, len(row) // (b * h)))
+
+
 def _head_of(runs: Runs, head: int) -> Runs:
     b, h, q = runs.shape
     rows = np.arange(runs.rows).reshape(runs.shape)[:, head if h > 1 else 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,9 @@ from attnmask.compile.algebra import subtract, sweep_steps
 from attnmask.compile.runs import Int32, Int64, Runs, runs_from_counts
 from attnmask.conventions import IntArray, TileState
 from attnmask.mask.tables import ragged_indices
+
+# The work on more would leave the processor's cache.
+RUNS_AT_ONCE = 2**19
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,35 @@ def tiles_from_runs(runs: Runs, rows_per_tile: int, keys_per_tile: int) -> Tiles
     Returns:
         Tiles; exact, in time and memory O(rows x runs a row).
     """
-    height, width = rows_per_tile, keys_per_tile
+    if len(runs.starts) <= RUNS_AT_ONCE:
+        return Tiles(rows_per_tile, keys_per_tile, *_touched_and_full(runs, rows_per_tile, keys_per_tile))
+    parts = [_touched_and_full(part, rows_per_tile, keys_per_tile) for part in _row_blocks(runs, rows_per_tile)]
+    b, h, q = runs.shape
+    shape = (b, h, -(-q // rows_per_tile))
+    touched, full = (_one_below_another(kind, shape) for kind in zip(*parts, strict=True))
+    return Tiles(rows_per_tile, keys_per_tile, touched, full)
+
+
+def _row_blocks(runs: Runs, rows_per_tile: int) -> Iterator[Runs]:
+    """Some tile rows of one item after the other, each block with a share of the runs."""
+    b, h, q = runs.shape
+    per_row = max(len(runs.starts) // max(runs.rows, 1), 1)
+    step = max(RUNS_AT_ONCE // per_row // rows_per_tile, 1) * rows_per_tile
+    for first in (item * q + start for item in range(b * h) for start in range(0, q, step)):
+        last = min(first + step, first // q * q + q)
+        begin, end = runs.indptr[first], runs.indptr[last]
+        shape = (1, 1, last - first)
+        yield runs_from_counts(shape, runs.keys, runs.counts[first:last], runs.starts[begin:end], runs.stops[begin:end])
+
+
+def _one_below_another(parts: Sequence[Runs], shape: tuple[int, int, int]) -> Runs:
+    counts, starts, stops = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("counts", "starts", "stops")
+    )
+    return runs_from_counts(shape, parts[0].keys, counts, starts, stops)
+
+
+def _touched_and_full(runs: Runs, height: int, width: int) -> tuple[Runs, Runs]:
     columns = -(-runs.keys // width)
     first_touched, last_touched = runs.starts // width, -(-runs.stops // width)
     first_full = -(-runs.starts // width)
@@ -64,7 +96,7 @@ def tiles_from_runs(runs: Runs, rows_per_tile: int, keys_per_tile: int) -> Tiles
     tile_row, tile_shape, heights = _tile_rows(runs, height)
     touched = _covered(tile_row, first_touched, last_touched, tile_shape, columns, 1)
     full = _covered(tile_row, first_full, last_full, tile_shape, columns, heights)
-    return Tiles(height, width, touched, full)
+    return touched, full
 
 
 def _tile_rows(runs: Runs, height: int) -> tuple[Int64, tuple[int, int, int], Int64]:

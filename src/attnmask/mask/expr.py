@@ -203,9 +203,11 @@ class Atom(Mask):
 
     Attributes:
         costly: whether its runs are so many, or so dear, that they are computed only where other terms leave keys.
+        by_row: whether it asks for the number of a query row, or of all rows, and not for its position alone.
     """
 
     costly: ClassVar[bool] = False
+    by_row: ClassVar[bool] = False
 
     def attends(self, at: Points) -> BoolArray:
         """The meaning: whether each point attends."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from attnmask.mask.tables import item_of, runs_of_rows
 @dataclass(frozen=True, repr=False)
 class Dense(Atom):
     array: FrozenArray
+    by_row: ClassVar[bool] = True
 
     def attends(self, at: Points) -> BoolArray:
         rows, keys = self._four_axes().shape[2:]

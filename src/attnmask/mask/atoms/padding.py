@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class PaddingByLength(Atom):
     lengths: FrozenArray
     side: Side
     of: Of
+    by_row: ClassVar[bool] = True
 
     def attends(self, at: Points) -> BoolArray:
         n = item_of(self.lengths.values, at.b)
@@ -59,6 +60,7 @@ class PaddingByLength(Atom):
 class PaddingByMask(Atom):
     attention_mask: FrozenArray
     of: Of
+    by_row: ClassVar[bool] = True
 
     def attends(self, at: Points) -> BoolArray:
         key = position_in(self.attention_mask.values, at.b, at.k, outside=False)

@@ -23,6 +23,7 @@ ROWS_AT_ONCE = 256
 class Predicate(Atom):
     fn: Rule
     costly: ClassVar[bool] = True
+    by_row: ClassVar[bool] = True
 
     def attends(self, at: Points) -> BoolArray:
         return self._answer(at.b, at.h, at.q, at.k)
