@@ -76,3 +76,28 @@ def test_a_diff_prints_its_counts_and_first_pairs() -> None:
     assert str(left.diff(right)) == (
         "only left: 1 pairs, first (b, h, q, k) = (0, 0, 2, 0)\nonly right: 2 pairs, first (b, h, q, k) = (0, 0, 0, 1)"
     )
+
+
+def test_a_head_is_explained_by_its_own_mask() -> None:
+    plan = am.compile(am.causal() & am.per_head([am.full(), am.window(left=0, right=0) | am.sinks(1)]), q=4)
+    assert [step[1] for step in plan.explain(0, 1, 2, 1).steps] == [
+        "and",
+        "causal()",
+        "head 1",
+        "or",
+        "window(left=0, right=0)",
+        "sinks(n=1)",
+    ]
+    assert not plan.explain(0, 1, 2, 1).attends
+    assert [step[1] for step in plan.explain(0, 0, 2, 1).steps] == ["and", "causal()", "head 0", "full()"]
+
+
+def test_a_slice_of_rows_explains_itself_unless_its_mask_counts_rows() -> None:
+    plan = am.compile(am.causal() & am.window(left=1, right=0), q=6)
+    assert plan[3:5].mask == plan.mask
+    for row in range(2):
+        for key in range(6):
+            part, whole = plan[3:5].explain(0, 0, row, key), plan.explain(0, 0, row + 3, key)
+            assert (part.attends, part.steps) == (whole.attends, whole.steps)
+    assert am.compile(am.dense([[1, 0], [1, 1]]), q=2)[1:].mask is None
+    assert am.compile(am.padding(lengths=[1], of="both"), q=2)[1:].mask is None

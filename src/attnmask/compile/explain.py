@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from attnmask.compile.runs import Runs
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import is_whole
+from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.domain import Domain, Points, point_at
 from attnmask.mask.expr import And, Atom, Mask, Not, Or, Shift, Xor
 from attnmask.mask.reference import attends
@@ -63,6 +64,9 @@ def _steps(mask: Mask, at: Points, depth: int) -> list[tuple[int, str, bool]]:
             name, inner = "not", [(part, at)]
         case Shift(part, n):
             name, inner = f"shift({n})", [(part, at.shifted(n))]
+        case PerHead(masks):
+            head = int(at.h.reshape(-1)[0])
+            name, inner = f"head {head}", [(masks[head], at)]
         case Atom() | _:
             return [(depth, repr(mask), answer)]
     return [(depth, name, answer), *(step for part, there in inner for step in _steps(part, there, depth + 1))]

@@ -172,7 +172,7 @@ class Plan:
         start, stop = self._row_range(rows)
         row = np.arange(self.B * self.H)[:, None] * self.Q + np.arange(start, stop)
         runs = self.runs.take(row.reshape(-1), (self.B, self.H, stop - start)).collapsed()
-        return Plan(runs, self.offset + start, self.mask if (start, stop) == (0, self.Q) else None)
+        return Plan(runs, self.offset + start, self.mask if (start, stop) == (0, self.Q) else _without_rows(self.mask))
 
     def _row_range(self, rows: int | slice) -> tuple[int, int]:
         if isinstance(rows, slice):
@@ -275,6 +275,11 @@ def compile(
 def plan_from_dense(array: BoolArray, offset: int = 0) -> Plan:
     """The plan of a bool array (B, H, Q, K)."""
     return Plan(runs_from_dense(array).collapsed(), offset)
+
+
+def _without_rows(mask: Mask | None) -> Mask | None:
+    """The mask, if it means the same where the query rows are numbered anew."""
+    return None if mask is None or any(atom.by_row for atom in atoms_of(mask)) else mask
 
 
 def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
