@@ -25,7 +25,8 @@ MASKS = {**COSTLY, **{kind: mask(37, 37) for kind, mask in KINDS.items()}}
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize(("q", "offset"), [(37, 0), (37, 5), (37, -4), (5, 3), (6, 0)])
 def test_a_plan_in_blocks_of_rows(name: str, q: int, offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lower, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(lower, "FIRST_ROWS", 5)
+    monkeypatch.setattr(lower, "RUNS_AT_ONCE", 40)
     mask = MASKS[name]
     try:
         plan = am.compile(mask, q=q, k=37, offset=offset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import attnmask as am
+from attnmask.mask import tables
 from attnmask.mask.domain import Domain
 from attnmask.mask.reference import grid
 from tests.strategies import dense_of, plan_of
@@ -66,3 +67,11 @@ def test_more_runs_than_memory_should_hold_are_refused() -> None:
     with pytest.raises(am.AttnMaskError, match="8,589,934,592 runs of keys"):
         am.compile(am.dilated(2), q=131_072)
     assert am.compile(am.dilated(64) & am.window(left=1023, right=0), q=131_072).pairs == 131_072 * 16 - 64 * 120
+
+
+def test_more_runs_in_all_blocks_of_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    strided = am.causal() & am.dilated(2)
+    assert am.compile(strided, q=1024).pairs == 513 * 512
+    monkeypatch.setattr(tables, "MOST", 100_000)
+    with pytest.raises(am.AttnMaskError, match="runs of keys, or more"):
+        am.compile(strided, q=1024)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +12,11 @@ from attnmask.compile.runs import Runs, runs_from_bounds, runs_of_heads, runs_of
 from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import And, Atom, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
+from attnmask.mask.tables import check_run_count
 
-# What is costly has many runs a row; so few rows of it stay in the processor's cache, and need little memory.
-ROWS_AT_ONCE = 2048
+# What is costly has many runs a row; so many of them stay in the processor's cache, and need little memory.
+RUNS_AT_ONCE = 2**19
+FIRST_ROWS = 64
 
 
 def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
@@ -27,15 +29,22 @@ def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
         Runs; B or H is 1 where no atom depends on it.
     """
     atoms = atoms_of(mask)
-    if domain.Q <= ROWS_AT_ONCE or not any(atom.costly for atom in atoms) or any(atom.by_row for atom in atoms):
+    one_by_one = isinstance(mask, Atom) or not any(atom.costly for atom in atoms)
+    if one_by_one or domain.Q <= FIRST_ROWS or any(atom.by_row for atom in atoms):
         return _lower(mask, domain, all_keys(domain))
-    return runs_of_queries([_lower(mask, part, all_keys(part)) for part in _row_blocks(domain)])
+    return runs_of_queries(list(_row_blocks(mask, domain)))
 
 
-def _row_blocks(domain: Domain) -> list[Domain]:
-    """Some query rows after the other, at the positions at which they stand."""
-    starts = range(0, domain.Q, ROWS_AT_ONCE)
-    return [replace(domain, Q=min(ROWS_AT_ONCE, domain.Q - start), offset=domain.offset + start) for start in starts]
+def _row_blocks(mask: Mask, domain: Domain) -> Iterator[Runs]:
+    """Some query rows after the other, as many at once as the rows before let expect few enough runs of."""
+    start, rows, count = 0, FIRST_ROWS, 0
+    while start < domain.Q:
+        part = replace(domain, Q=min(rows, domain.Q - start), offset=domain.offset + start)
+        runs = _lower(mask, part, all_keys(part))
+        yield runs
+        start, count = start + part.Q, count + len(runs.starts)
+        check_run_count(count)
+        rows = min(2 * rows, max(RUNS_AT_ONCE * start // max(count, 1), 1))
 
 
 def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:

@@ -103,18 +103,21 @@ def _tile_rows(runs: Runs, height: int) -> tuple[Int64, tuple[int, int, int], In
     """Per run the tile row it is in, the (B, H, tile rows), and the query rows in each tile row."""
     b, h, q = runs.shape
     per_item = -(-q // height)
-    item, row = np.divmod(runs.row_of_run, max(q, 1))
-    heights = np.minimum(height, q - height * np.arange(per_item))
-    return item * per_item + row // height, (b, h, per_item), np.tile(heights, b * h)
+    heights = np.tile(np.minimum(height, q - height * np.arange(per_item)), b * h)
+    borders = np.append(0, np.cumsum(heights))
+    tile_row = np.repeat(np.arange(len(heights)), np.diff(runs.indptr[borders]))
+    return tile_row, (b, h, per_item), heights
 
 
 def _covered(
     tile_row: Int64, starts: IntArray, stops: IntArray, shape: tuple[int, int, int], columns: int, least: Int64 | int
 ) -> Runs:
     """Tile columns that at least ``least`` of the runs of a tile row cover."""
-    keep = stops > starts
-    tile_row, starts, stops = tile_row[keep], starts[keep], stops[keep]
-    edge, step = _merged_edges(tile_row * (columns + 1), starts, stops)
+    at, weight = _stretches(tile_row, starts, stops)
+    keep = stops[at] > starts[at]
+    at, weight = at[keep], weight[keep]
+    line = tile_row[at] * (columns + 1)
+    edge, step = np.concatenate([line + starts[at], line + stops[at]]), np.concatenate([weight, -weight])
     order = np.argsort(edge, kind="stable")
     needed = np.broadcast_to(least, (int(np.prod(shape)),))
     edges = edge[order]
@@ -126,12 +129,11 @@ def _covered(
     return runs_from_counts(shape, columns, counts, column[0::2], column[1::2])
 
 
-def _merged_edges(line: Int64, starts: IntArray, stops: IntArray) -> tuple[Int64, Int64]:
-    """Edges with their steps, one for each stretch of consecutive runs that agree: rows of a tile mostly do."""
-    if not len(line):
-        return line, line
-    begin, end = line + starts, line + stops
-    fresh = np.append(True, (begin[1:] != begin[:-1]) | (end[1:] != end[:-1]))
+def _stretches(tile_row: Int64, starts: IntArray, stops: IntArray) -> tuple[Int64, Int64]:
+    """The first of each stretch of consecutive runs that agree, and how many agree: rows of a tile mostly do."""
+    fresh = np.ones(len(starts), dtype=bool)
+    np.not_equal(starts[1:], starts[:-1], out=fresh[1:])
+    fresh[1:] |= stops[1:] != stops[:-1]
+    fresh[1:] |= tile_row[1:] != tile_row[:-1]
     at = np.flatnonzero(fresh)
-    weight = np.diff(np.append(at, len(line)))
-    return np.concatenate([begin[at], end[at]]), np.concatenate([weight, -weight])
+    return at, np.diff(np.append(at, len(starts)))
