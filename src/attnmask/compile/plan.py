@@ -212,6 +212,24 @@ class Plan:
 
         return lower(self, target, **options)
 
+    def backend_for(self, q: Any) -> Any:
+        """Which backend ``attention`` chooses for queries like these, and why.
+
+        Args:
+            q: queries (B, H, Q, D); their device and dtype matter.
+
+        Returns:
+            An object with ``name`` and ``why``.
+
+        >>> import torch
+        >>> from attnmask.mask.atoms import causal
+        >>> print(compile(causal(), q=4).backend_for(torch.zeros(1, 1, 4, 8, dtype=torch.float64)))
+        tiled (native: tensors are torch.float64, it is written for float32 and bfloat16)
+        """
+        from attnmask.execute.backend import Call, backend_of
+
+        return backend_of("auto", Call(q))
+
     def diff(self, other: Plan) -> Diff:
         """The pairs in which two plans differ; empty, and false, iff they are equal."""
         if not isinstance(other, Plan):

@@ -9,20 +9,21 @@ from typing import Any, Literal, cast, overload
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from attnmask.compile.algebra import common_shape, intersect
 from attnmask.compile.plan import Plan, compile
 from attnmask.compile.runs import Runs, runs_from_dense
-from attnmask.errors import ArgumentError
+from attnmask.execute.backend import Call, backend_of
 from attnmask.execute.check import check_plan, check_tensors, weights_on_four_axes
 from attnmask.execute.fold import folded, unfolded
+from attnmask.execute.native.function import NativeAttention
 from attnmask.execute.reference import attention_reference
 from attnmask.execute.schedule import Schedule, flat_runs, schedule_from_runs, schedule_of
 from attnmask.execute.tiled import TiledAttention
 from attnmask.execute.weights import EXTRA, ZeroWeightGradient, with_weight_columns
 from attnmask.mask.expr import Mask
 
-BACKENDS = ("auto", "tiled", "dense", "reference")
 compile_cached = lru_cache(maxsize=32)(compile)
 
 
@@ -79,8 +80,9 @@ def attention(
         weights: 0 or more; per key (K,), (B, K) or (B, H, 1, K), or per pair (B, H, Q, K), B and H may be 1. Key j's
             un-normalised attention is multiplied by it: 1 changes nothing, 0 masks, 2 counts as two copies of it.
         scale: factor of the scores; 1 / sqrt(D) if left out.
-        backend: "tiled" (no Q x K array, CPU), "dense" (a Q x K array, any device), "reference" (float64), or "auto":
-            tiled where it can.
+        backend: "native" (no Q x K array; CPU, float32 and bfloat16; compiled on first use, about 20 s), "tiled" (no
+            Q x K array, CPU), "dense" (a Q x K array, any device), "reference" (float64), or "auto": the first of
+            them that can run this; ``plan.backend_for`` says which and why.
         return_lse: also return the log-sum-exp of the scores, which carries no gradient.
         offset, align: how queries and keys line up, for an expression where Q and K differ; see ``compile``.
 
@@ -98,14 +100,35 @@ def attention(
             [0.5000, 0.5000, 0.0000],
             [0.3333, 0.3333, 0.3333]])
     """
+    if torch.compiler.is_compiling():
+        from attnmask.execute.graphs import attend_between_graphs
+
+        return attend_between_graphs(q, k, v, mask, weights, scale, backend, return_lse, offset, align)
+    return attend(q, k, v, mask, weights, scale, backend, return_lse, offset, align)
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask | Plan,
+    weights: Tensor | None,
+    scale: float | None,
+    backend: str,
+    return_lse: bool,
+    offset: int | None,
+    align: str | None,
+) -> Tensor | tuple[Tensor, Tensor]:
+    """What ``attention`` does, without its defaults."""
+    q, k, v = _under_autocast(q, k, v)
     check_tensors(q, k, v)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     plan = mask if isinstance(mask, Plan) else _compiled(q, k, mask, offset, align)
     check_plan(plan, q, k)
     w = None if weights is None else weights_on_four_axes(weights, q, k, scale)
-    chosen = _backend(backend, q, k, w, scale)
-    if chosen == "tiled":
-        out, lse = _tiled(q, k, v, plan, w, scale)
+    chosen = backend_of(backend, Call(q, w is not None and w.shape[2] > 1, scale)).name
+    if chosen in ("native", "tiled") and q.numel() and k.numel():
+        out, lse = _by_runs(q, k, v, plan, w, scale, chosen)
     else:
         dtype = torch.promote_types(q.dtype, torch.float64 if chosen == "reference" else torch.float32)
         out, lse = attention_reference(q, k, v, plan, w, scale, dtype)
@@ -113,41 +136,43 @@ def attention(
     return (out, lse) if return_lse else out
 
 
+def _under_autocast(*tensors: Tensor) -> list[Tensor]:
+    """What torch's own attention does of them: lower precision inside an autocast region, but for float64."""
+    device = tensors[0].device.type if isinstance(tensors[0], Tensor) else "cpu"
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    lower = torch.get_autocast_dtype(device)
+    lowered = (torch.float32, torch.float16, torch.bfloat16)
+    return [x.to(lower) if isinstance(x, Tensor) and x.dtype in lowered else x for x in tensors]
+
+
 def _compiled(q: Tensor, k: Tensor, mask: Mask, offset: int | None, align: str | None) -> Plan:
     batch, heads = max(q.shape[0], 1), max(q.shape[1], 1)
     return compile_cached(mask, q=q.shape[2], k=k.shape[2], batch=batch, heads=heads, offset=offset, align=align)
 
 
-def _backend(backend: str, q: Tensor, k: Tensor, weights: Tensor | None, scale: float) -> str:
-    if backend not in BACKENDS:
-        raise ArgumentError(f"backend is {backend!r}", where="attention(backend=)", fix=f"give one of {BACKENDS}")
-    per_pair = weights is not None and weights.shape[2] > 1
-    reasons = {
-        f"tensors are on {q.device.type}, it runs on cpu": q.device.type != "cpu",
-        "weights are per pair": per_pair,
-        # The kernel multiplies a masked score of -inf by the scale.
-        f"scale is {scale}": scale <= 0,
-    }
-    found = [reason for reason, holds in reasons.items() if holds]
-    if backend == "tiled" and found:
-        raise ArgumentError("; ".join(found), where='attention(backend="tiled")', fix='use backend="auto"')
-    if backend != "auto":
-        return "dense" if backend == "tiled" and not (q.numel() and k.numel()) else backend
-    return "dense" if found or not (q.numel() and k.numel()) else "tiled"
-
-
-def _tiled(q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _by_runs(
+    q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor | None, scale: float, backend: str
+) -> tuple[Tensor, Tensor]:
     wide = max(q.shape[-1], v.shape[-1])
-    # The kernel wants one width for queries, keys and values; zeros change no score and no sum.
-    q_wide, k, v_wide = (torch.nn.functional.pad(x, (0, wide - x.shape[-1])) for x in (q, k, v))
-    if w is None:
-        out, lse = _on_runs(q_wide, k, v_wide, plan.runs, schedule_of(plan), scale)
+    wide += wide % 2
+    # The kernels want one width, an even one, for queries, keys and values; zeros change no score and no sum.
+    q_wide, k, v_wide = (x if x.shape[-1] == wide else pad(x, (0, wide - x.shape[-1])) for x in (q, k, v))
+    if w is not None:
+        out, lse = _weighted(q_wide, k, v_wide, plan, w, scale, backend)
+    elif backend == "native":
+        out, lse = _native(q_wide, k, v_wide, plan.runs, scale)
     else:
-        out, lse = _weighted(q_wide, k, v_wide, plan, w, scale)
+        out, lse = _tiled(q_wide, k, v_wide, plan.runs, schedule_of(plan), scale)
     return out[..., : v.shape[-1]], lse
 
 
-def _on_runs(q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, scale: float) -> tuple[Tensor, Tensor]:
+def _native(q: Tensor, k: Tensor, v: Tensor, runs: Runs, scale: float) -> tuple[Tensor, Tensor]:
+    result: Any = NativeAttention.apply(q, k, v, runs, scale)  # pyright: ignore[reportUnknownVariableType]
+    return cast(tuple[Tensor, Tensor], result)
+
+
+def _tiled(q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, scale: float) -> tuple[Tensor, Tensor]:
     axes = runs.shape[0] > 1, runs.shape[1] > 1
     k, v = (_on_heads(x, q, axes[1]) for x in (k, v))
     result: Any = TiledAttention.apply(*(folded(x, *axes) for x in (q, k, v)), schedule, scale)  # pyright: ignore[reportUnknownVariableType]
@@ -155,13 +180,18 @@ def _on_runs(q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, sc
     return unfolded(out, q, *axes), unfolded(lse, q, *axes)
 
 
-def _weighted(q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _weighted(
+    q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor, scale: float, backend: str
+) -> tuple[Tensor, Tensor]:
     per_head = w.shape[1] > 1 or plan.H > 1
     k, v = (_on_heads(x, q, per_head) for x in (k, v))
     weights = w[:, :, 0].expand(k.shape[:3])
     q, k, v = with_weight_columns(q, k, v, weights, scale)
     kept, dropped = _split_by_weight(plan.runs, w)
-    out, lse = _on_runs(q, k, v, kept, schedule_from_runs(flat_runs(kept)), scale)
+    if backend == "native":
+        out, lse = _native(q, k, v, kept, scale)
+    else:
+        out, lse = _tiled(q, k, v, kept, schedule_from_runs(flat_runs(kept)), scale)
     if dropped is not None and w.requires_grad:
         axes = kept.shape[0] > 1, kept.shape[1] > 1
         rest = [folded(x, *axes) for x in (q, k, v, lse)]

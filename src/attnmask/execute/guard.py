@@ -49,6 +49,20 @@ def rows_with_keys(runs: Runs, device: torch.device) -> Tensor:
     return torch.from_numpy(runs.counts > 0).to(device)
 
 
+def poisoned_rows(runs: Runs, rows: Tensor | None, keys: Tensor | None) -> Tensor | None:
+    """Rows (B, H, rows) that must be NaN: they have a key, and are non-finite or attend to a non-finite key.
+
+    Args:
+        runs: the set, of shape (1, 1, rows). rows: non-finite rows (B, H, rows). keys: non-finite keys (B, H, K).
+    """
+    found: list[Tensor] = []
+    if rows is not None:
+        found.append(rows & rows_with_keys(runs, rows.device))
+    if keys is not None:
+        found.append(rows_that_attend(runs, keys))
+    return torch.stack(found).any(0) if found else None
+
+
 def _indices(runs: Runs, device: torch.device) -> tuple[Tensor, ...]:
     arrays = (runs.row_of_run, runs.starts, runs.stops)
     return tuple(torch.from_numpy(array.astype("int64")).to(device) for array in arrays)

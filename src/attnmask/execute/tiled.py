@@ -9,13 +9,7 @@ import torch
 from torch import Tensor
 
 from attnmask.errors import ArgumentError
-from attnmask.execute.guard import (
-    emptied,
-    keys_attended_by,
-    nonfinite_rows,
-    rows_that_attend,
-    rows_with_keys,
-)
+from attnmask.execute.guard import emptied, keys_attended_by, nonfinite_rows, poisoned_rows
 from attnmask.execute.rectangles import Slabs, split_axis
 from attnmask.execute.schedule import Group, Kind, Schedule
 
@@ -134,15 +128,9 @@ def _bias(schedule: Schedule, group: Group, q: Tensor) -> Tensor | None:
 
 
 def _poisoned(schedule: Schedule, rows: Tensor | None, keys: Tensor | None, heads: int) -> Tensor | None:
-    """Rows (B, H, rows) that must be NaN: they have a key, and are non-finite or attend to a non-finite key."""
-    if rows is None and keys is None:
-        return None
-    found: list[Tensor] = []
-    if rows is not None:
-        found.append(rows & rows_with_keys(schedule.runs, rows.device))
     if keys is not None:
-        found.append(rows_that_attend(schedule.runs, keys).repeat_interleave(heads // keys.shape[1], dim=1))
-    return torch.stack(found).any(0)
+        keys = keys.repeat_interleave(heads // keys.shape[1], dim=1)
+    return poisoned_rows(schedule.runs, rows, keys)
 
 
 def _accumulator(dtype: torch.dtype) -> torch.dtype:

@@ -1,0 +1,6 @@
+"""How fast attention is under a mask, beside what people would use instead: in one run, round by round."""
+
+from attnmask.bench.compare import Row as Row
+from attnmask.bench.compare import compare as compare
+from attnmask.bench.problem import Problem as Problem
+from attnmask.bench.problem import problem_of as problem_of

@@ -1,0 +1,95 @@
+"""Which backend runs a call of ``attention``, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from attnmask.errors import ArgumentError
+from attnmask.execute.native.build import what_is_missing
+from attnmask.execute.native.function import DTYPES
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a choice depends on: an example of the queries, weights that are given per pair, and the scale."""
+
+    q: Tensor
+    per_pair: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend by name, and why it was chosen: what each better one cannot do here.
+
+    >>> print(Backend("tiled", "native: tensors are torch.float64"))
+    tiled (native: tensors are torch.float64)
+    """
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.why})" if self.why else self.name
+
+
+def backend_of(wanted: str, call: Call) -> Backend:
+    """The backend that runs a call.
+
+    Args:
+        wanted: "auto" or the name of one. call: what is to be run.
+
+    Raises:
+        ArgumentError: there is no such backend, or it cannot run this.
+    """
+    if wanted not in BACKENDS:
+        raise ArgumentError(f"backend is {wanted!r}", where="attention(backend=)", fix=f"give one of {BACKENDS}")
+    if wanted != "auto":
+        return _asked_for(wanted, call)
+    against = {name: obstacles(call) for name, obstacles in OBSTACLES.items()}
+    first = next(name for name, obstacles in against.items() if not obstacles)
+    better = list(against)[: list(against).index(first)]
+    return Backend(first, "; ".join(f"{name}: {', '.join(against[name])}" for name in better))
+
+
+def _asked_for(wanted: str, call: Call) -> Backend:
+    obstacles = OBSTACLES[wanted](call)
+    if obstacles:
+        raise ArgumentError("; ".join(obstacles), where=f'attention(backend="{wanted}")', fix='use backend="auto"')
+    return Backend(wanted, "asked for")
+
+
+def _against_runs(call: Call) -> list[str]:
+    """What keeps a backend that computes runs on a CPU from running this."""
+    found = {
+        f"tensors are on {call.q.device.type}, it runs on cpu": call.q.device.type != "cpu",
+        "weights are per pair": call.per_pair,
+        # A masked score of -inf is multiplied by the scale.
+        f"scale is {call.scale}": call.scale <= 0,
+    }
+    return [reason for reason, holds in found.items() if holds]
+
+
+def _against_native(call: Call) -> list[str]:
+    found = _against_runs(call)
+    if call.q.dtype not in DTYPES:
+        found.append(f"tensors are {call.q.dtype}, it is written for float32 and bfloat16")
+    missing = None if found else what_is_missing()
+    return found if missing is None else [*found, missing]
+
+
+def _nothing(_: Call) -> list[str]:
+    return []
+
+
+# In the order in which they are tried.
+OBSTACLES: dict[str, Callable[[Call], list[str]]] = {
+    "native": _against_native,
+    "tiled": _against_runs,
+    "dense": _nothing,
+    "reference": _nothing,
+}
+BACKENDS = ("auto", *OBSTACLES)

@@ -1,0 +1,131 @@
+// Attention over exactly the pairs of a set, in float32 or bfloat16 on a CPU, forward and backward.
+//
+// The set comes as runs of keys per query row (indptr, starts, stops). Rows are taken in tiles; a tile visits only the
+// stretches of keys that some row of it attends to. Products are torch's own small matrix products (brgemm); between
+// them stands the softmax, which is where runs are cut out exactly. No array of queries x keys is ever formed.
+//
+// Whatever is handed back with "finite" false may hold a NaN that a masked-out key or value brought in.
+#include <torch/library.h>
+
+#include <atomic>
+#include <tuple>
+
+#include "backward.h"
+
+namespace attnmask {
+
+// Calls work(scratch, i) for every i, on as many threads as torch uses, each with a scratch of its own.
+template <typename Scratch, typename Work>
+bool in_parallel(int64_t count, int64_t D, bool words, const Work& work) {
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> finite{true};
+  int64_t threads = std::min<int64_t>(at::get_num_threads(), count);
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t thread = begin; thread < end; thread++) {
+      Scratch scratch(D);
+      for (int64_t i = next++; i < count; i = next++) work(scratch, i);
+      if (!scratch.finite) finite = false;
+      at::native::cpublas::brgemm_release(words);
+    }
+  });
+  return finite;
+}
+
+template <typename T>
+bool all_finite(const Heads<const T>& x, int64_t heads, int64_t kv_heads, int64_t rows, int64_t D) {
+  std::atomic<bool> finite{true};
+  at::parallel_for(0, heads * rows, 1024, [&](int64_t begin, int64_t end) {
+    float check = 0;
+    for (int64_t i = begin; i < end; i++) {
+      const T* row = x.at(i / rows / kv_heads, i / rows % kv_heads, i % rows);
+#pragma omp simd reduction(+ : check)
+      for (int64_t d = 0; d < D; d++) check += to_float(row[d]) * 0;
+    }
+    if (check != 0 || std::isnan(check)) finite = false;
+  });
+  return finite;
+}
+
+template <typename T>
+std::tuple<Tensor, Tensor, bool> forward_of(const Tensor& q, const Tensor& k, const Tensor& v, const Set& set,
+                                            double scale) {
+  int64_t batch = q.size(0), heads = q.size(1), queries = q.size(2), kv_heads = k.size(1);
+  bool many = set.has_many_rows();
+  Tensor k_blocks = many ? transposed_blocks<uint32_t>(k) : k, v_right = many ? interleaved<T>(v) : v;
+  Tensor out = with_rows_outermost(q), lse = at::empty({batch, heads, queries}, q.options().dtype(at::kFloat));
+  Forward<T> p{read<T>(q), read<T>(k), read<T>(v), k_blocks.const_data_ptr<T>(), k_blocks.stride(1), read<T>(v_right),
+               kv_heads, q.size(3), static_cast<float>(scale), write<T>(out), lse.mutable_data_ptr<float>(), heads, queries};
+  std::vector<Place> places;
+  for (int64_t b = 0; b < batch; b++)
+    for (int64_t h = 0; h < heads; h++)
+      for (const Tile& tile : set.tiles[set.index(b, h)])
+        places.push_back({b, h, h / (heads / kv_heads), &set.runs[set.index(b, h)], &tile});
+  bool finite = in_parallel<ForwardScratch<T>>(places.size(), p.D, ROWS_OF_WORD<T> > 1, [&](auto& scratch, int64_t i) {
+    forward_tile(p, places[i], scratch);
+  });
+  // An infinite key can leave no trace: its weight may have become 0.
+  finite = finite && (!many || all_finite(p.k, batch * kv_heads, kv_heads, k.size(2), p.D));
+  return {out, lse, finite};
+}
+
+template <typename T>
+std::tuple<Tensor, Tensor, Tensor, bool> backward_of(const Tensor& grad, const Tensor& q, const Tensor& k,
+                                                     const Tensor& v, const Tensor& out, const Tensor& lse,
+                                                     const Set& set, double scale) {
+  int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), keys = k.size(2), D = q.size(3);
+  using Word = std::conditional_t<sizeof(T) == sizeof(uint32_t), uint32_t, uint16_t>;
+  Tensor k_columns = transposed_blocks<Word>(k), grad_q = with_rows_outermost(q);
+  Backward<T> p{read<T>(q), read<T>(k), read<T>(v), read<T>(out), read<T>(grad), k_columns.const_data_ptr<T>(),
+                k_columns.stride(1), lse.const_data_ptr<float>(), kv_heads, heads, q.size(2), D,
+                static_cast<float>(scale), write<T>(grad_q)};
+  // Heads of one key head add to the same gradients, so one thread has them all; where key heads are few, each is cut
+  // into parts, which add up afterwards.
+  int64_t owners = batch * kv_heads, parts = std::max<int64_t>(1, at::get_num_threads() / owners), group = heads / kv_heads;
+  Tensor sums = at::empty({2, parts, batch, kv_heads, keys, D}, k.options().dtype(at::kFloat));
+  float* sums_k = sums.mutable_data_ptr<float>();
+  float* sums_v = sums_k + sums.stride(0);
+  bool finite = in_parallel<BackwardScratch<T>>(owners * parts, D, ROWS_OF_WORD<T> > 1, [&](auto& scratch, int64_t i) {
+    int64_t owner = i / parts, part = i % parts, b = owner / kv_heads, kv_head = owner % kv_heads;
+    int64_t place = (part * owners + owner) * keys * D;
+    std::fill_n(sums_k + place, keys * D, 0.0f);
+    std::fill_n(sums_v + place, keys * D, 0.0f);
+    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
+      const std::vector<Tile>& tiles = set.tiles[set.index(b, h)];
+      for (size_t t = part; t < tiles.size(); t += parts)
+        backward_tile(p, {b, h, kv_head, &set.runs[set.index(b, h)], &tiles[t]}, sums_k + place, sums_v + place, scratch);
+    }
+  });
+  // Tiles of few rows look at their own pairs alone when going forward, but not here.
+  finite = finite && all_finite(p.k, owners, kv_heads, keys, D) && all_finite(p.v, owners, kv_heads, keys, D);
+  const auto total = [&](const Tensor& x) { return (parts > 1 ? x.sum(0) : x[0]).to(k.scalar_type()); };
+  return {grad_q, total(sums[0]), total(sums[1]), finite};
+}
+
+std::tuple<Tensor, Tensor, bool> forward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& indptr,
+                                         const Tensor& starts, const Tensor& stops, int64_t set_batch, double scale) {
+  Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
+  auto run = q.scalar_type() == at::kFloat ? forward_of<float> : forward_of<at::BFloat16>;
+  return run(with_rows(q), with_rows(k), with_rows(v), set, scale);
+}
+
+std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tensor& q, const Tensor& k, const Tensor& v,
+                                                  const Tensor& out, const Tensor& lse, const Tensor& indptr,
+                                                  const Tensor& starts, const Tensor& stops, int64_t set_batch,
+                                                  double scale) {
+  Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
+  auto run = q.scalar_type() == at::kFloat ? backward_of<float> : backward_of<at::BFloat16>;
+  return run(with_rows(grad), with_rows(q), with_rows(k), with_rows(v), with_rows(out), lse, set, scale);
+}
+
+}  // namespace attnmask
+
+TORCH_LIBRARY(attnmask, library) {
+  library.def(
+      "forward(Tensor q, Tensor k, Tensor v, Tensor indptr, Tensor starts, Tensor stops, int set_batch, float scale)"
+      " -> (Tensor, Tensor, bool)",
+      attnmask::forward);
+  library.def(
+      "backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor indptr, Tensor starts,"
+      " Tensor stops, int set_batch, float scale) -> (Tensor, Tensor, Tensor, bool)",
+      attnmask::backward);
+}

@@ -1,0 +1,116 @@
+// Gradients of one tile, from the output and log-sum-exp over all keys: each tile's share is exact on its own.
+//
+// Everything is transposed, keys x rows, so that rows lie side by side and what belongs to a row is a vector.
+#pragma once
+
+#include "forward.h"
+
+namespace attnmask {
+
+template <typename T>
+struct Backward {
+  Heads<const T> q, k, v, out, grad_out;
+  const T* k_columns;         // keys as left factors
+  int64_t k_columns_of_head;  // elements
+  const float* lse;           // (B, H, Q)
+  int64_t kv_heads, heads, queries, D;
+  float scale;
+  Heads<T> grad_q;
+
+  const T* k_at(const Place& at, int64_t key) const {
+    return k_columns + (at.b * kv_heads + at.kv_head) * k_columns_of_head + in_blocks(key, D, 1);
+  }
+};
+
+// The rows of a tile, with zeros up to the lanes, as right factors of products over rows and over columns.
+template <typename T>
+struct TileRows {
+  std::vector<T> by_row, by_column;
+
+  explicit TileRows(int64_t D) : by_row(TILE_ROWS * D), by_column(TILE_ROWS * D) {}
+
+  void load(const Heads<const T>& x, const Place& at, int64_t lanes, int64_t D) {
+    constexpr int64_t P = ROWS_OF_WORD<T>;
+    interleave(x.at(at.b, at.h, at.tile->row), x.row, at.tile->rows, D, by_row.data());
+    std::fill(by_row.begin() + rounded_up(at.tile->rows, P) * D, by_row.begin() + lanes * D, T(0));
+    for (int64_t i = 0; i < lanes; i++)
+      for (int64_t d = 0; d < D; d++)
+        by_column[d / P * P * lanes + i * P + d % P] = by_row[i / P * P * D + d * P + i % P];
+  }
+};
+
+template <typename T>
+struct BackwardScratch {
+  std::vector<float> scores, slopes, sums;
+  std::vector<T> half_weights, half_slopes, right_slopes;
+  TileRows<T> q, grad;
+  bool finite = true;
+
+  explicit BackwardScratch(int64_t D)
+      : scores(TILE_ROWS * BLOCK), slopes(TILE_ROWS * BLOCK), sums(TILE_ROWS * D), q(D), grad(D) {
+    if constexpr (sizeof(T) < sizeof(float))
+      for (auto* half : {&half_weights, &half_slopes, &right_slopes}) half->resize(scores.size());
+  }
+};
+
+// Scores and slopes of the weights, (keys, lanes) -> weights and slopes of the scores, as left and right factors.
+template <typename T>
+struct Factors {
+  const T *weights, *slopes, *right_slopes;
+};
+
+template <typename T>
+Factors<T> slopes_of_scores(BackwardScratch<T>& s, int64_t count, int64_t lanes, const float* minus_lse,
+                            const float* delta, float scale) {
+  constexpr int64_t P = ROWS_OF_WORD<T>;
+  T *weights, *slopes, *right;
+  if constexpr (P == 1) weights = s.scores.data(), slopes = right = s.slopes.data();
+  else weights = s.half_weights.data(), slopes = s.half_slopes.data(), right = s.right_slopes.data();
+  for (int64_t j = 0; j < count; j++)
+#pragma omp simd
+    for (int64_t i = 0; i < lanes; i++) {
+      int64_t at = j * lanes + i;
+      float weight = exp_of<T>(std::fma(s.scores[at], scale, minus_lse[i]));
+      float slope = weight * scale * (s.slopes[at] - delta[i]);
+      store(weight, weights[at]);
+      store(slope, slopes[at]);
+    }
+  if constexpr (P > 1) interleave<T>(slopes, lanes, count, lanes, right);
+  return {weights, slopes, right};
+}
+
+// Adds to the gradients of keys and values (keys, D) of one key head, writes those of the queries.
+template <typename T>
+void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* grad_v, BackwardScratch<T>& s) {
+  const Tile& tile = *at.tile;
+  int64_t D = p.D, lanes = rounded_up(tile.rows, LANES);
+  const float* lse = p.lse + (at.b * p.heads + at.h) * p.queries + tile.row;
+  float minus_lse[TILE_ROWS], delta[TILE_ROWS];
+  for (int64_t i = 0; i < lanes; i++) {
+    bool attends = i < tile.rows && lse[i] > NEVER;
+    minus_lse[i] = attends ? -lse[i] : NEVER;
+    delta[i] = attends ? dot(p.out.at(at.b, at.h, tile.row + i), p.grad_out.at(at.b, at.h, tile.row + i), D) : 0;
+    s.finite = s.finite && std::isfinite(delta[i]);
+  }
+  bool summed = !tile.stretches.empty();
+  if (summed) s.q.load(p.q, at, lanes, D), s.grad.load(p.grad_out, at, lanes, D);
+  bool add = false;
+  for (const Stretch& keys : tile.stretches) {
+    int64_t count = keys.count();
+    const T *k = p.k.at(at.b, at.kv_head, keys.from), *v = p.v.at(at.b, at.kv_head, keys.from);
+    multiply<T>(count, lanes, D, k, p.k.row, s.q.by_column.data(), lanes, false, s.scores.data(), lanes);
+    multiply<T>(count, lanes, D, v, p.v.row, s.grad.by_column.data(), lanes, false, s.slopes.data(), lanes);
+    if (!keys.full) cut_columns(s.scores.data(), keys, *at.runs, tile, lanes);
+    Factors<T> f = slopes_of_scores(s, count, lanes, minus_lse, delta, p.scale);
+    multiply<T>(count, D, lanes, f.weights, lanes, s.grad.by_row.data(), D, true, grad_v + keys.from * D, D);
+    multiply<T>(count, D, lanes, f.slopes, lanes, s.q.by_row.data(), D, true, grad_k + keys.from * D, D);
+    multiply<T>(D, lanes, rounded_up(count, ROWS_OF_WORD<T>), p.k_at(at, keys.from), BLOCK, f.right_slopes, lanes, add,
+                s.sums.data(), lanes);
+    add = true;
+  }
+  for (int64_t i = 0; i < tile.rows; i++)
+    for (int64_t d = 0; d < D; d++)
+      store(summed ? s.sums[d * lanes + i] : 0.0f, p.grad_q.at(at.b, at.h, tile.row + i)[d]);
+}
+
+}  // namespace attnmask

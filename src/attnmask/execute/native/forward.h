@@ -1,0 +1,138 @@
+// Output and log-sum-exp of one tile.
+#pragma once
+
+#include "softmax.h"
+
+namespace attnmask {
+
+// One tile of one head, and the head of keys and values that it looks at.
+struct Place {
+  int64_t b, h, kv_head;
+  const RowRuns* runs;
+  const Tile* tile;
+};
+
+template <typename T>
+struct Forward {
+  Heads<const T> q, k, v;
+  const T* k_blocks;         // keys as right factors
+  int64_t k_blocks_of_head;  // elements
+  Heads<const T> v_right;    // values as right factors
+  int64_t kv_heads, D;
+  float scale;
+  Heads<T> out;
+  float* lse;  // (B, H, Q)
+  int64_t heads, queries;
+
+  const T* k_at(const Place& at, int64_t key) const {
+    return k_blocks + (at.b * kv_heads + at.kv_head) * k_blocks_of_head + in_blocks(key, D, ROWS_OF_WORD<T>);
+  }
+};
+
+// What a thread works with, and whether all that it saw was finite.
+template <typename T>
+struct ForwardScratch {
+  std::vector<float> scores, sums;
+  std::vector<T> rows, half_weights;
+  bool finite = true;
+
+  explicit ForwardScratch(int64_t D) : scores(TILE_ROWS * BLOCK), sums(TILE_ROWS * D), rows(TILE_ROWS * D) {
+    if constexpr (sizeof(T) < sizeof(float)) half_weights.resize(scores.size());
+  }
+  // Weights take the place of the scores where they are of one size.
+  T* weights() {
+    if constexpr (sizeof(T) < sizeof(float)) return half_weights.data();
+    else return scores.data();
+  }
+};
+
+template <typename T>
+void finish_row(const Forward<T>& p, const Place& at, int64_t i, const RowSum& total, const float* sums, bool& finite) {
+  int64_t row = at.tile->row + i;
+  bool empty = at.runs->empty(row);
+  float factor = empty ? 0 : 1 / total.sum, check = 0;
+  T* out = p.out.at(at.b, at.h, row);
+#pragma omp simd reduction(+ : check)
+  for (int64_t d = 0; d < p.D; d++) {
+    float value = empty ? 0 : sums[d] * factor;
+    check += value * 0;
+    store(value, out[d]);
+  }
+  float lse = empty ? NEVER : total.greatest * p.scale + std::log(total.sum);
+  p.lse[(at.b * p.heads + at.h) * p.queries + row] = lse;
+  finite = finite && check == 0 && (empty || std::isfinite(lse));
+}
+
+template <typename T>
+void scale_by(T* x, int64_t n, float factor) {
+  if (factor != 1.0f)
+    for (int64_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+template <typename T>
+void forward_many_rows(const Forward<T>& p, const Place& at, ForwardScratch<T>& s) {
+  const Tile& tile = *at.tile;
+  int64_t D = p.D, rows = rounded_up(tile.rows, 8);  // few sizes of products
+  std::vector<RowSum> total(tile.rows);
+  for (int64_t i = 0; i < rows; i++) {
+    if (i < tile.rows) std::copy_n(p.q.at(at.b, at.h, tile.row + i), D, &s.rows[i * D]);
+    else std::fill_n(&s.rows[i * D], D, T(0));
+  }
+  bool summed = false;
+  for (const Stretch& keys : tile.stretches) {
+    int64_t count = keys.count(), filled = rounded_up(count, ROWS_OF_WORD<T>);
+    multiply<T>(rows, filled, D, s.rows.data(), D, p.k_at(at, keys.from), BLOCK, false, s.scores.data(), filled);
+    for (int64_t i = 0; i < tile.rows; i++) {
+      float* scores = &s.scores[i * filled];
+      auto [a, b] = cut(scores, keys, *at.runs, tile.row + i);
+      float factor = exponentials<T>(scores, a, b, filled, p.scale, s.weights() + i * filled, total[i]);
+      if (summed) scale_by(&s.sums[i * D], D, factor);
+    }
+    multiply<T>(rows, D, filled, s.weights(), filled, p.v_right.at(at.b, at.kv_head, keys.from), p.v_right.row, summed,
+                s.sums.data(), D);
+    summed = true;
+  }
+  for (int64_t i = 0; i < tile.rows; i++) finish_row(p, at, i, total[i], &s.sums[i * D], s.finite);
+}
+
+template <typename T>
+float dot(const T* a, const T* b, int64_t n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t d = 0; d < n; d++) sum += to_float(a[d]) * to_float(b[d]);
+  return sum;
+}
+
+// A row by itself computes its own pairs alone, straight from the keys and values as they were given.
+template <typename T>
+void forward_row(const Forward<T>& p, const Place& at, int64_t i, ForwardScratch<T>& s) {
+  int64_t row = at.tile->row + i, D = p.D;
+  const T* q = p.q.at(at.b, at.h, row);
+  float *scores = s.scores.data(), *sums = s.sums.data();
+  RowSum total;
+  std::fill_n(sums, D, 0.0f);
+  for (int64_t run = at.runs->indptr[row]; run < at.runs->indptr[row + 1]; run++)
+    for (int64_t from = at.runs->starts[run], to = 0; from < at.runs->stops[run]; from = to) {
+      to = std::min<int64_t>(from + BLOCK, at.runs->stops[run]);
+      float check = 0;
+      for (int64_t j = 0; j < to - from; j++) {
+        scores[j] = dot(q, p.k.at(at.b, at.kv_head, from + j), D);
+        check += scores[j] * 0;
+      }
+      s.finite = s.finite && check == 0;
+      scale_by(sums, D, exponentials<float>(scores, 0, to - from, to - from, p.scale, scores, total));
+      for (int64_t j = 0; j < to - from; j++) {
+        const T* v = p.v.at(at.b, at.kv_head, from + j);
+        for (int64_t d = 0; d < D; d++) sums[d] += scores[j] * to_float(v[d]);
+      }
+    }
+  finish_row(p, at, i, total, sums, s.finite);
+}
+
+template <typename T>
+void forward_tile(const Forward<T>& p, const Place& at, ForwardScratch<T>& s) {
+  if (at.tile->rows > FEW_ROWS) return forward_many_rows(p, at, s);
+  for (int64_t i = 0; i < at.tile->rows; i++) forward_row(p, at, i, s);
+}
+
+}  // namespace attnmask

@@ -1,0 +1,91 @@
+"""The kernel is compiled once; where it cannot be, attention says so once and runs all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import attnmask as am
+
+# Compiles without optimisation, which takes half the time, and reports as JSON.
+CALL = """
+import json, sys, warnings
+import torch, attnmask as am
+from attnmask.execute.native import build
+build.FLAGS = ("-O0", *build.FLAGS[1:])
+q = torch.randn(1, 2, 40, 8, generator=torch.Generator().manual_seed(0))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    outs = [am.attention(q, q, q, am.causal()) for _ in range(2)]
+want = am.attention(q, q, q, am.causal(), backend="reference")
+right = all(torch.allclose(out, want, rtol=1e-5, atol=1e-6) for out in outs)
+said = [str(each.message) for each in caught]
+print(json.dumps([str(am.compile(am.causal(), q=40).backend_for(q)), right, said]))
+"""
+
+
+def _start(cache: Path, **environment: str) -> subprocess.Popen[str]:
+    own = {**os.environ, "XDG_CACHE_HOME": str(cache), **environment}
+    return subprocess.Popen([sys.executable, "-c", CALL], env=own, stdout=subprocess.PIPE, text=True)
+
+
+def _answer(process: subprocess.Popen[str]) -> tuple[str, bool, list[str]]:
+    said = process.communicate(timeout=200)[0]
+    backend, right, warned = json.loads(said)
+    return backend, right, warned
+
+
+def test_without_a_compiler(tmp_path: Path) -> None:
+    backend, right, warned = _answer(_start(tmp_path, PATH="", CXX=""))
+    assert backend == "tiled (native: the native kernel cannot be built)"
+    assert right
+    assert len(warned) == 1
+    assert "none of g++, clang++, c++ is installed" in warned[0]
+    assert "apt-get install g++" in warned[0]
+
+
+def test_with_a_compiler_that_fails(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'x.h:1: fatal error: no such thing' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    backend, right, warned = _answer(_start(tmp_path, CXX=str(broken)))
+    assert backend.startswith("tiled")
+    assert right
+    assert len(warned) == 1
+    assert "fatal error: no such thing" in warned[0]
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_and_a_third_that_finds_it_made(tmp_path: Path) -> None:
+    for process in [_start(tmp_path), _start(tmp_path)]:
+        assert _answer(process) == ("native", True, [])
+    (made,) = (tmp_path / "attnmask").iterdir()
+    assert made.suffix == ".so"
+    assert _answer(_start(tmp_path, PATH="", CXX="")) == ("native", True, [])
+
+
+@pytest.mark.slow
+def test_a_cache_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    backend, right, warned = _answer(_start(tmp_path / "file", TMPDIR=str(tmp_path)))
+    assert (backend, right) == ("native", True)
+    assert len(warned) == 1
+    assert "set XDG_CACHE_HOME" in warned[0]
+    assert not list(tmp_path.glob("attnmask-*"))
+
+
+def test_backend_for_names_every_reason() -> None:
+    import torch
+
+    plan = am.compile(am.causal(), q=4)
+    half = torch.zeros(1, 1, 4, 8, dtype=torch.float16)
+    assert str(plan.backend_for(half[..., :2].float())) == "native"
+    assert plan.backend_for(half).name == "tiled"
+    assert "torch.float16" in plan.backend_for(half).why
+    assert plan.backend_for(half.to("meta")).name == "dense"
+    assert "tensors are on meta" in plan.backend_for(half.to("meta")).why
