@@ -36,8 +36,8 @@ def sdpa_dense(problem: Problem) -> Run | None:
 def sdpa_flag(problem: Problem) -> Run | None:
     """torch's attention without a mask or with its causal flag, where that means the same."""
     plan = problem.plan
-    causal = plan.Q == plan.K and causal_offset(plan) == 0
-    if not causal and not is_full(plan):
+    causal = plan.Q == plan.K and causal_offset(plan.runs) == 0
+    if not causal and not is_full(plan.runs):
         return None
     return lambda: scaled_dot_product_attention(
         problem.q, problem.k, problem.v, is_causal=causal, enable_gqa=problem.grouped

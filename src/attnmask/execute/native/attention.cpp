@@ -24,7 +24,7 @@ bool in_parallel(int64_t count, int64_t D, bool words, const Work& work) {
     for (int64_t thread = begin; thread < end; thread++) {
       Scratch scratch(D);
       for (int64_t i = next++; i < count; i = next++) work(scratch, i);
-      if (!scratch.finite) finite = false;
+      if (!scratch.check.finite()) finite = false;
       at::native::cpublas::brgemm_release(words);
     }
   });
@@ -35,13 +35,14 @@ template <typename T>
 bool all_finite(const Heads<const T>& x, int64_t heads, int64_t kv_heads, int64_t rows, int64_t D) {
   std::atomic<bool> finite{true};
   at::parallel_for(0, heads * rows, 1024, [&](int64_t begin, int64_t end) {
-    float check = 0;
+    Check check;
     for (int64_t i = begin; i < end; i++) {
       const T* row = x.at(i / rows / kv_heads, i / rows % kv_heads, i % rows);
-#pragma omp simd reduction(+ : check)
-      for (int64_t d = 0; d < D; d++) check += to_float(row[d]) * 0;
+      int64_t d = 0;
+      for (; d + LANES <= D; d += LANES) check.add(load(row + d));
+      for (; d < D; d++) check.add(static_cast<float>(row[d]));
     }
-    if (check != 0 || std::isnan(check)) finite = false;
+    if (!check.finite()) finite = false;
   });
   return finite;
 }

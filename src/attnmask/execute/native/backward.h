@@ -44,7 +44,7 @@ struct BackwardScratch {
   std::vector<float> scores, slopes, sums;
   std::vector<T> half_weights, half_slopes, right_slopes;
   TileRows<T> q, grad;
-  bool finite = true;
+  Check check;
 
   explicit BackwardScratch(int64_t D)
       : scores(TILE_ROWS * BLOCK), slopes(TILE_ROWS * BLOCK), sums(TILE_ROWS * D), q(D), grad(D) {
@@ -67,13 +67,12 @@ Factors<T> slopes_of_scores(BackwardScratch<T>& s, int64_t count, int64_t lanes,
   if constexpr (P == 1) weights = s.scores.data(), slopes = right = s.slopes.data();
   else weights = s.half_weights.data(), slopes = s.half_slopes.data(), right = s.right_slopes.data();
   for (int64_t j = 0; j < count; j++)
-#pragma omp simd
-    for (int64_t i = 0; i < lanes; i++) {
+    for (int64_t i = 0; i < lanes; i += LANES) {
       int64_t at = j * lanes + i;
-      float weight = exp_of<T>(std::fma(s.scores[at], scale, minus_lse[i]));
-      float slope = weight * scale * (s.slopes[at] - delta[i]);
-      store(weight, weights[at]);
-      store(slope, slopes[at]);
+      Floats weight = exp_of<T>(load(&s.scores[at]) * scale + load(minus_lse + i));
+      Floats slope = weight * scale * (load(&s.slopes[at]) - load(delta + i));
+      store(weight, weights + at);
+      store(slope, slopes + at);
     }
   if constexpr (P > 1) interleave<T>(slopes, lanes, count, lanes, right);
   return {weights, slopes, right};
@@ -90,7 +89,7 @@ void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* 
     bool attends = i < tile.rows && lse[i] > NEVER;
     minus_lse[i] = attends ? -lse[i] : NEVER;
     delta[i] = attends ? dot(p.out.at(at.b, at.h, tile.row + i), p.grad_out.at(at.b, at.h, tile.row + i), D) : 0;
-    s.finite = s.finite && std::isfinite(delta[i]);
+    s.check.add(delta[i]);
   }
   bool summed = !tile.stretches.empty();
   if (summed) s.q.load(p.q, at, lanes, D), s.grad.load(p.grad_out, at, lanes, D);
@@ -110,7 +109,7 @@ void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* 
   }
   for (int64_t i = 0; i < tile.rows; i++)
     for (int64_t d = 0; d < D; d++)
-      store(summed ? s.sums[d * lanes + i] : 0.0f, p.grad_q.at(at.b, at.h, tile.row + i)[d]);
+      p.grad_q.at(at.b, at.h, tile.row + i)[d] = static_cast<T>(summed ? s.sums[d * lanes + i] : 0.0f);
 }
 
 }  // namespace attnmask

@@ -29,12 +29,22 @@ struct Forward {
   }
 };
 
-// What a thread works with, and whether all that it saw was finite.
+// Whether all that a thread saw was finite: 0 times anything else is not a number.
+struct Check {
+  Floats vectors{};
+  float numbers = 0;
+
+  void add(Floats x) { vectors += x * 0.0f; }
+  void add(float x) { numbers += x * 0.0f; }
+  bool finite() const { return sum_of(vectors) + numbers == 0; }
+};
+
+// What a thread works with.
 template <typename T>
 struct ForwardScratch {
   std::vector<float> scores, sums;
   std::vector<T> rows, half_weights;
-  bool finite = true;
+  Check check;
 
   explicit ForwardScratch(int64_t D) : scores(TILE_ROWS * BLOCK), sums(TILE_ROWS * D), rows(TILE_ROWS * D) {
     if constexpr (sizeof(T) < sizeof(float)) half_weights.resize(scores.size());
@@ -47,20 +57,27 @@ struct ForwardScratch {
 };
 
 template <typename T>
-void finish_row(const Forward<T>& p, const Place& at, int64_t i, const RowSum& total, const float* sums, bool& finite) {
-  int64_t row = at.tile->row + i;
-  bool empty = at.runs->empty(row);
-  float factor = empty ? 0 : 1 / total.sum, check = 0;
+void finish_row(const Forward<T>& p, const Place& at, int64_t i, const RowSum& total, const float* sums, Check& check) {
+  int64_t row = at.tile->row + i, d = 0;
   T* out = p.out.at(at.b, at.h, row);
-#pragma omp simd reduction(+ : check)
-  for (int64_t d = 0; d < p.D; d++) {
-    float value = empty ? 0 : sums[d] * factor;
-    check += value * 0;
-    store(value, out[d]);
+  float& lse = p.lse[(at.b * p.heads + at.h) * p.queries + row];
+  if (at.runs->empty(row)) {
+    std::fill_n(out, p.D, T(0));
+    lse = NEVER;
+    return;
   }
-  float lse = empty ? NEVER : total.greatest * p.scale + std::log(total.sum);
-  p.lse[(at.b * p.heads + at.h) * p.queries + row] = lse;
-  finite = finite && check == 0 && (empty || std::isfinite(lse));
+  lse = total.greatest * p.scale + std::log(total.sum);
+  check.add(lse);
+  float factor = 1 / total.sum;
+  for (; d + LANES <= p.D; d += LANES) {
+    Floats value = load(sums + d) * factor;
+    check.add(value);
+    store(value, out + d);
+  }
+  for (; d < p.D; d++) {
+    check.add(sums[d] * factor);
+    out[d] = static_cast<T>(sums[d] * factor);
+  }
 }
 
 template <typename T>
@@ -80,27 +97,26 @@ void forward_many_rows(const Forward<T>& p, const Place& at, ForwardScratch<T>& 
   }
   bool summed = false;
   for (const Stretch& keys : tile.stretches) {
-    int64_t count = keys.count(), filled = rounded_up(count, ROWS_OF_WORD<T>);
-    multiply<T>(rows, filled, D, s.rows.data(), D, p.k_at(at, keys.from), BLOCK, false, s.scores.data(), filled);
+    int64_t count = keys.count(), width = rounded_up(count, LANES);
+    multiply<T>(rows, count, D, s.rows.data(), D, p.k_at(at, keys.from), BLOCK, false, s.scores.data(), width);
     for (int64_t i = 0; i < tile.rows; i++) {
-      float* scores = &s.scores[i * filled];
+      float* scores = &s.scores[i * width];
       auto [a, b] = cut(scores, keys, *at.runs, tile.row + i);
-      float factor = exponentials<T>(scores, a, b, filled, p.scale, s.weights() + i * filled, total[i]);
+      float factor = exponentials<T>(scores, a, b, width, p.scale, s.weights() + i * width, total[i]);
       if (summed) scale_by(&s.sums[i * D], D, factor);
     }
-    multiply<T>(rows, D, filled, s.weights(), filled, p.v_right.at(at.b, at.kv_head, keys.from), p.v_right.row, summed,
+    multiply<T>(rows, D, rounded_up(count, ROWS_OF_WORD<T>), s.weights(), width, p.v_right.at(at.b, at.kv_head, keys.from), p.v_right.row, summed,
                 s.sums.data(), D);
     summed = true;
   }
-  for (int64_t i = 0; i < tile.rows; i++) finish_row(p, at, i, total[i], &s.sums[i * D], s.finite);
+  for (int64_t i = 0; i < tile.rows; i++) finish_row(p, at, i, total[i], &s.sums[i * D], s.check);
 }
 
 template <typename T>
-float dot(const T* a, const T* b, int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t d = 0; d < n; d++) sum += to_float(a[d]) * to_float(b[d]);
-  return sum;
+void add_scaled(const T* x, float factor, int64_t n, float* sums) {
+  int64_t d = 0;
+  for (; d + LANES <= n; d += LANES) store(load(sums + d) + load(x + d) * factor, sums + d);
+  for (; d < n; d++) sums[d] += static_cast<float>(x[d]) * factor;
 }
 
 // A row by itself computes its own pairs alone, straight from the keys and values as they were given.
@@ -114,19 +130,15 @@ void forward_row(const Forward<T>& p, const Place& at, int64_t i, ForwardScratch
   for (int64_t run = at.runs->indptr[row]; run < at.runs->indptr[row + 1]; run++)
     for (int64_t from = at.runs->starts[run], to = 0; from < at.runs->stops[run]; from = to) {
       to = std::min<int64_t>(from + BLOCK, at.runs->stops[run]);
-      float check = 0;
       for (int64_t j = 0; j < to - from; j++) {
         scores[j] = dot(q, p.k.at(at.b, at.kv_head, from + j), D);
-        check += scores[j] * 0;
+        s.check.add(scores[j]);
       }
-      s.finite = s.finite && check == 0;
-      scale_by(sums, D, exponentials<float>(scores, 0, to - from, to - from, p.scale, scores, total));
-      for (int64_t j = 0; j < to - from; j++) {
-        const T* v = p.v.at(at.b, at.kv_head, from + j);
-        for (int64_t d = 0; d < D; d++) sums[d] += scores[j] * to_float(v[d]);
-      }
+      auto [a, b] = cut(scores, {from, to, true}, *at.runs, row);
+      scale_by(sums, D, exponentials<float>(scores, a, b, b, p.scale, scores, total));
+      for (int64_t j = 0; j < to - from; j++) add_scaled(p.v.at(at.b, at.kv_head, from + j), scores[j], D, sums);
     }
-  finish_row(p, at, i, total, sums, s.finite);
+  finish_row(p, at, i, total, sums, s.check);
 }
 
 template <typename T>

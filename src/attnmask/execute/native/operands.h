@@ -5,8 +5,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 
-#include <cstring>
-
 #include "runs.h"
 
 namespace attnmask {
@@ -22,22 +20,6 @@ template <typename T>
 void multiply(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, const T* b, int64_t b_row, bool add, float* c,
               int64_t c_row) {
   at::native::cpublas::brgemm(m, n, k, a_row, b_row, c_row, add, a, b, c, ROWS_OF_WORD<T> > 1);
-}
-
-inline float to_float(float x) { return x; }
-inline float to_float(at::BFloat16 x) {
-  uint32_t bits = static_cast<uint32_t>(x.x) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
-inline void store(float x, float& to) { to = x; }
-// To the nearest, ties to even; written without a branch, so that compilers vectorise it.
-inline void store(float x, at::BFloat16& to) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  to.x = static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
 // (B, H, L, D) with any strides but the last, which is 1.
