@@ -82,18 +82,26 @@ std::tuple<Tensor, Tensor, Tensor, bool> backward_of(const Tensor& grad, const T
   // Heads of one key head add to the same gradients, so one thread has them all; where key heads are few, each is cut
   // into parts, which add up afterwards.
   int64_t owners = batch * kv_heads, parts = std::max<int64_t>(1, at::get_num_threads() / owners), group = heads / kv_heads;
-  Tensor sums = at::empty({2, parts, batch, kv_heads, keys, D}, k.options().dtype(at::kFloat));
-  float* sums_k = sums.mutable_data_ptr<float>();
-  float* sums_v = sums_k + sums.stride(0);
+  // Sums are in float32: where the gradients are, and are not added up, each thread has its own instead of a tensor.
+  bool summed_apart = parts == 1 && sizeof(T) < sizeof(float);
+  Tensor sums = at::empty({2, parts, batch, kv_heads, keys, D}, k.options().dtype(summed_apart ? k.scalar_type() : at::kFloat));
   bool finite = in_parallel<BackwardScratch<T>>(owners * parts, D, ROWS_OF_WORD<T> > 1, [&](auto& scratch, int64_t i) {
-    int64_t owner = i / parts, part = i % parts, b = owner / kv_heads, kv_head = owner % kv_heads;
-    int64_t place = (part * owners + owner) * keys * D;
-    std::fill_n(sums_k + place, keys * D, 0.0f);
-    std::fill_n(sums_v + place, keys * D, 0.0f);
+    int64_t owner = i / parts, part = i % parts, b = owner / kv_heads, kv_head = owner % kv_heads, size = keys * D;
+    int64_t place = (part * owners + owner) * size;
+    if (summed_apart) scratch.key_sums.resize(2 * size);
+    float* grad_k = summed_apart ? scratch.key_sums.data() : sums.mutable_data_ptr<float>() + place;
+    float* grad_v = summed_apart ? grad_k + size : grad_k + sums.stride(0);
+    std::fill_n(grad_k, size, 0.0f);
+    std::fill_n(grad_v, size, 0.0f);
     for (int64_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
       const std::vector<Tile>& tiles = set.tiles[set.index(b, h)];
       for (size_t t = part; t < tiles.size(); t += parts)
-        backward_tile(p, {b, h, kv_head, &set.runs[set.index(b, h)], &tiles[t]}, sums_k + place, sums_v + place, scratch);
+        backward_tile(p, {b, h, kv_head, &set.runs[set.index(b, h)], &tiles[t]}, grad_k, grad_v, scratch);
+    }
+    if (summed_apart) {
+      T* to = sums.mutable_data_ptr<T>() + place;
+      std::copy_n(grad_k, size, to);
+      std::copy_n(grad_v, size, to + sums.stride(0));
     }
   });
   // Tiles of few rows look at their own pairs alone when going forward, but not here.

@@ -41,7 +41,7 @@ struct TileRows {
 
 template <typename T>
 struct BackwardScratch {
-  std::vector<float> scores, slopes, sums;
+  std::vector<float> scores, slopes, sums, key_sums;
   std::vector<T> half_weights, half_slopes, right_slopes;
   TileRows<T> q, grad;
   Check check;
