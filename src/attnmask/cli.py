@@ -117,6 +117,32 @@ def encode(
     typer.echo(f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers in {out}")
 
 
+@app.command()
+def bench(
+    expression: Annotated[str, typer.Argument(help="Such as 'causal() & window(left=511, right=0)'.")],
+    q: Annotated[int, typer.Option(help="Tokens; an eighth, a quarter and half of it run too.")] = 4096,
+    heads: Annotated[int, typer.Option(help="Query heads; the mask's own if it has several.")] = 8,
+    kv_heads: Annotated[int | None, typer.Option(help="Heads of keys and values; as many if left out.")] = None,
+    dim: Annotated[int, typer.Option(help="Width of a head.")] = 64,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    backward: Annotated[bool, typer.Option("--backward", help="Time forward and backward together.")] = False,
+    out: Annotated[Path, typer.Option(help="A .png file for the plot of time against length.")] = Path("attention.png"),
+) -> None:
+    """Time attention under a mask, beside torch's dense attention and compiled FlexAttention."""
+    from rich.console import Console
+
+    from attnmask.bench import problems_of, save_plot, table_of, times_of
+
+    with _errors_as_messages():
+        title = f"{expression}, {'forward + backward' if backward else 'forward'}, {dtype}, H={heads} D={dim}, {device}"
+        problems = problems_of(mask_from_text(expression), q, heads, dim, kv_heads, dtype, device)
+        times = dict(times_of(problems, backward))
+        Console(soft_wrap=True).print(table_of(times, title))
+        save_plot(times, title, out)
+    typer.echo(f"time against length in {out}")
+
+
 def _silence_bars_of_transformers() -> None:
     # It draws one for the weights even into a file.
     from transformers.utils.logging import disable_progress_bar
