@@ -228,7 +228,7 @@ class Plan:
         """
         from attnmask.execute.backend import Call, backend_of
 
-        return backend_of("auto", Call(q))
+        return backend_of("auto", Call(q, self))
 
     def diff(self, other: Plan) -> Diff:
         """The pairs in which two plans differ; empty, and false, iff they are equal."""

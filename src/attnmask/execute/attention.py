@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from attnmask.compile.algebra import common_shape, intersect
 from attnmask.compile.plan import Plan, compile
 from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.execute.backend import Call, backend_of
 from attnmask.execute.check import check_plan, check_tensors, weights_on_four_axes
-from attnmask.execute.fold import folded, unfolded
+from attnmask.execute.flex import attention_by_flex
+from attnmask.execute.fold import folded, of_one_width, unfolded
+from attnmask.execute.guard import guarded
 from attnmask.execute.native.function import NativeAttention
 from attnmask.execute.reference import attention_reference
 from attnmask.execute.schedule import Schedule, flat_runs, schedule_from_runs, schedule_of
 from attnmask.execute.tiled import TiledAttention
+from attnmask.execute.varlen import attention_by_varlen
 from attnmask.execute.weights import EXTRA, ZeroWeightGradient, with_weight_columns
 from attnmask.mask.expr import Mask
 
+ON_CUDA = {"varlen": attention_by_varlen, "flex": attention_by_flex}
 compile_cached = lru_cache(maxsize=32)(compile)
 
 
@@ -81,8 +84,9 @@ def attention(
             un-normalised attention is multiplied by it: 1 changes nothing, 0 masks, 2 counts as two copies of it.
         scale: factor of the scores; 1 / sqrt(D) if left out.
         backend: "native" (no Q x K array; CPU, float32 and bfloat16; compiled on first use, about 20 s), "tiled" (no
-            Q x K array, CPU), "dense" (a Q x K array, any device), "reference" (float64), or "auto": the first of
-            them that can run this; ``plan.backend_for`` says which and why.
+            Q x K array, CPU), "varlen" (torch's, CUDA, packed documents in half precision), "flex" (torch's, CUDA),
+            "dense" (a Q x K array, any device), "reference" (float64), or "auto": the first of them that can run
+            this; ``plan.backend_for`` says which and why.
         return_lse: also return the log-sum-exp of the scores, which carries no gradient.
         offset, align: how queries and keys line up, for an expression where Q and K differ; see ``compile``.
 
@@ -126,9 +130,13 @@ def attend(
     plan = mask if isinstance(mask, Plan) else _compiled(q, k, mask, offset, align)
     check_plan(plan, q, k)
     w = None if weights is None else weights_on_four_axes(weights, q, k, scale)
-    chosen = backend_of(backend, Call(q, w is not None and w.shape[2] > 1, scale)).name
-    if chosen in ("native", "tiled") and q.numel() and k.numel():
+    call = Call(q, plan, weighted=w is not None, per_pair=w is not None and w.shape[2] > 1, scale=scale)
+    chosen, something_to_do = backend_of(backend, call).name, bool(q.numel() and k.numel())
+    if chosen in ("native", "tiled") and something_to_do:
         out, lse = _by_runs(q, k, v, plan, w, scale, chosen)
+    elif chosen in ON_CUDA and something_to_do:
+        kernel = partial(ON_CUDA[chosen], plan=plan, scale=scale)
+        out, lse = guarded(kernel, q, k, v, plan.runs)
     else:
         dtype = torch.promote_types(q.dtype, torch.float64 if chosen == "reference" else torch.float32)
         out, lse = attention_reference(q, k, v, plan, w, scale, dtype)
@@ -154,10 +162,7 @@ def _compiled(q: Tensor, k: Tensor, mask: Mask, offset: int | None, align: str |
 def _by_runs(
     q: Tensor, k: Tensor, v: Tensor, plan: Plan, w: Tensor | None, scale: float, backend: str
 ) -> tuple[Tensor, Tensor]:
-    wide = max(q.shape[-1], v.shape[-1])
-    wide += wide % 2
-    # The kernels want one width, an even one, for queries, keys and values; zeros change no score and no sum.
-    q_wide, k, v_wide = (x if x.shape[-1] == wide else pad(x, (0, wide - x.shape[-1])) for x in (q, k, v))
+    q_wide, k, v_wide = of_one_width(q, k, v, multiple=2)
     if w is not None:
         out, lse = _weighted(q_wide, k, v_wide, plan, w, scale, backend)
     elif backend == "native":

@@ -7,16 +7,23 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError
+from attnmask.execute.flex import DTYPES as FLEX_DTYPES
+from attnmask.execute.flex import LEAST_WIDTH
 from attnmask.execute.native.build import what_is_missing
 from attnmask.execute.native.function import DTYPES
+from attnmask.execute.varlen import DTYPES as VARLEN_DTYPES
+from attnmask.execute.varlen import MOST_WIDTH, packing_from_plan
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a choice depends on: an example of the queries, weights that are given per pair, and the scale."""
+    """What a choice depends on: an example of the queries, the set, whether there are weights, and the scale."""
 
     q: Tensor
+    plan: Plan
+    weighted: bool = False
     per_pair: bool = False
     scale: float = 1.0
 
@@ -81,6 +88,29 @@ def _against_native(call: Call) -> list[str]:
     return found if missing is None else [*found, missing]
 
 
+def _against_varlen(call: Call) -> list[str]:
+    q = call.q
+    found = {
+        f"tensors are on {q.device.type}, it runs on cuda": q.device.type != "cuda",
+        f"tensors are {q.dtype}, it is written for float16 and bfloat16": q.dtype not in VARLEN_DTYPES,
+        f"heads are {q.shape[-1]} wide, it takes {MOST_WIDTH} at most": q.shape[-1] > MOST_WIDTH,
+        "there are weights": call.weighted,
+    }
+    reasons = [reason for reason, holds in found.items() if holds]
+    return reasons if reasons or packing_from_plan(call.plan) else ["the set is not packed documents"]
+
+
+def _against_flex(call: Call) -> list[str]:
+    found = {
+        "tensors are on cpu, where FlexAttention has no backward": call.q.device.type == "cpu",
+        f"tensors are on {call.q.device.type}": call.q.device.type not in ("cpu", "cuda"),
+        f"tensors are {call.q.dtype}": call.q.dtype not in FLEX_DTYPES,
+        f"heads are {call.q.shape[-1]} wide, it wants {LEAST_WIDTH} or more": call.q.shape[-1] < LEAST_WIDTH,
+        "there are weights": call.weighted,
+    }
+    return [reason for reason, holds in found.items() if holds]
+
+
 def _nothing(_: Call) -> list[str]:
     return []
 
@@ -89,6 +119,8 @@ def _nothing(_: Call) -> list[str]:
 OBSTACLES: dict[str, Callable[[Call], list[str]]] = {
     "native": _against_native,
     "tiled": _against_runs,
+    "varlen": _against_varlen,
+    "flex": _against_flex,
     "dense": _nothing,
     "reference": _nothing,
 }

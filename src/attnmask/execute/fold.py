@@ -1,8 +1,9 @@
-"""Batch items and heads that a set depends on, laid end to end: a batch of masks becomes one block-diagonal mask."""
+"""Tensors in the shape that kernels want; batch items and heads laid end to end make one block-diagonal mask."""
 
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import pad
 
 from attnmask.execute.rectangles import split_axis
 
@@ -24,3 +25,10 @@ def unfolded(x: Tensor, like: Tensor, items: bool, heads: bool) -> Tensor:
     if heads:
         x = split_axis(x.squeeze(1), 1, (h, length))
     return x
+
+
+def of_one_width(q: Tensor, k: Tensor, v: Tensor, multiple: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values (..., D) filled up with zeros, which change no score and no sum, to one width."""
+    wide = -(-max(q.shape[-1], v.shape[-1]) // multiple) * multiple
+    q, k, v = (x if x.shape[-1] == wide else pad(x, (0, wide - x.shape[-1])) for x in (q, k, v))
+    return q, k, v

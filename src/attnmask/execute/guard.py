@@ -7,10 +7,16 @@ made NaN, and nothing else is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from attnmask.compile.runs import Runs
+from attnmask.execute.fold import folded, unfolded
+from attnmask.execute.schedule import flat_runs
+
+Kernel = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def nonfinite_rows(*tensors: Tensor) -> Tensor | None:
@@ -61,6 +67,27 @@ def poisoned_rows(runs: Runs, rows: Tensor | None, keys: Tensor | None) -> Tenso
     if keys is not None:
         found.append(rows_that_attend(runs, keys))
     return torch.stack(found).any(0) if found else None
+
+
+def poisoned_rows_of(runs: Runs, rows: Tensor | None, keys: Tensor | None, q: Tensor) -> Tensor | None:
+    """The same of any set: rows (B, H, Q), keys (B, Hkv, K), and q as (B, H, Q, D) are given as they are."""
+    axes = runs.shape[0] > 1, runs.shape[1] > 1
+    if keys is not None:
+        keys = keys.repeat_interleave(q.shape[1] // keys.shape[1], dim=1)
+    own = [None if x is None else folded(x, *axes) for x in (rows, keys)]
+    found = poisoned_rows(flat_runs(runs), *own)
+    return None if found is None else unfolded(found, q, *axes)
+
+
+def guarded(kernel: Kernel, q: Tensor, k: Tensor, v: Tensor, runs: Runs) -> tuple[Tensor, Tensor]:
+    """What a differentiable kernel makes of q, k and v, kept from what is not finite in a masked-out pair.
+
+    A row that attends to something non-finite is NaN, and gives no gradients.
+    """
+    bad_rows, bad_keys = nonfinite_rows(q), nonfinite_rows(k, v)
+    out, lse = kernel(emptied(q, bad_rows), emptied(k, bad_keys), emptied(v, bad_keys))
+    poisoned = poisoned_rows_of(runs, bad_rows, bad_keys, q)
+    return emptied(out, poisoned, torch.nan), emptied(lse, poisoned, torch.nan)
 
 
 def _indices(runs: Runs, device: torch.device) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnmask.compile.runs import Runs
 from attnmask.execute.fold import folded, unfolded
-from attnmask.execute.guard import emptied, keys_attended_by, nonfinite_rows, poisoned_rows
+from attnmask.execute.guard import emptied, keys_attended_by, nonfinite_rows, poisoned_rows_of
 from attnmask.execute.rectangles import split_axis
 from attnmask.execute.schedule import flat_runs
 from attnmask.execute.tiled import refuse_second_derivative
@@ -34,7 +34,7 @@ class NativeAttention(torch.autograd.Function):
             bad_rows, bad_keys = nonfinite_rows(q), nonfinite_rows(k, v)
             q, k, v = emptied(q, bad_rows), emptied(k, bad_keys), emptied(v, bad_keys)
             out, lse, _ = torch.ops.attnmask.forward(q, k, v, *set_of, runs.shape[0], scale)
-            poisoned = _poisoned(runs, bad_rows, bad_keys, q)
+            poisoned = poisoned_rows_of(runs, bad_rows, bad_keys, q)
             out, lse = emptied(out, poisoned, torch.nan), emptied(lse, poisoned, torch.nan)
         ctx.save_for_backward(q, k, v, out, lse, *set_of, *([] if poisoned is None else [poisoned]))
         ctx.runs, ctx.scale = runs, scale
@@ -50,7 +50,7 @@ class NativeAttention(torch.autograd.Function):
             grads, finite = _grads(ctx, grad_out, q, k, v, out, lse)
             if finite:
                 return (*grads, None, None)
-        bad = _poisoned(ctx.runs, nonfinite_rows(grad_out), None, q)
+        bad = poisoned_rows_of(ctx.runs, nonfinite_rows(grad_out), None, q)
         poisoned = bad if poisoned is None else poisoned if bad is None else poisoned | bad
         bad_keys = nonfinite_rows(k, v)  # nobody attends to them, or the kernel would have found them before
         k, v = emptied(k, bad_keys), emptied(v, bad_keys)
@@ -71,16 +71,6 @@ def _grads(ctx: Any, *tensors: Tensor) -> tuple[list[Tensor], bool]:
     result: Any = torch.ops.attnmask.backward(*tensors, *ctx.saved_tensors[5:8], ctx.runs.shape[0], ctx.scale)
     *grads, finite = result
     return grads, finite
-
-
-def _poisoned(runs: Runs, rows: Tensor | None, keys: Tensor | None, q: Tensor) -> Tensor | None:
-    """Rows (B, H, Q) that must be NaN: they have a key, and are non-finite or attend to a non-finite key."""
-    axes = runs.shape[0] > 1, runs.shape[1] > 1
-    if keys is not None:
-        keys = keys.repeat_interleave(q.shape[1] // keys.shape[1], dim=1)
-    own = [None if x is None else folded(x, *axes) for x in (rows, keys)]
-    found = poisoned_rows(flat_runs(runs), *own)
-    return None if found is None else unfolded(found, q, *axes)
 
 
 def _keys_attended_by(runs: Runs, rows: Tensor, k: Tensor) -> Tensor:
