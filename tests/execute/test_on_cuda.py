@@ -150,7 +150,7 @@ def test_varlen_takes_packed_documents_alone(mask: am.Mask, fits: bool) -> None:
     ("mask", "dtype", "wide", "weighted", "chosen", "why"),
     [
         (PACKED, torch.bfloat16, 64, False, "varlen", "native: tensors are on cuda, it runs on cpu"),
-        (am.causal() & PACKED | am.sinks(3), torch.bfloat16, 64, False, "flex", "varlen: the set is not packed documents"),
+        (am.causal() & PACKED | am.sinks(3), torch.bfloat16, 64, False, "flex", "the set is not packed documents"),
         (PACKED, torch.float32, 64, False, "flex", "varlen: tensors are torch.float32"),
         (PACKED, torch.bfloat16, 64, True, "dense", "flex: there are weights"),
         (am.causal(), torch.float32, 8, False, "dense", "flex: heads are 8 wide, it wants 16 or more"),
