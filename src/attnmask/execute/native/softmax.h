@@ -24,12 +24,12 @@ inline std::pair<int64_t, int64_t> cut(float* scores, const Stretch& keys, const
     if (run == end || runs.starts[run] >= keys.to) return {0, 0};
     a = b = std::max<int64_t>(runs.starts[run] - keys.from, 0) / LANES * LANES;
     for (; run < end && runs.starts[run] < keys.to; run++) {
-      std::fill(scores + b, scores + std::max<int64_t>(runs.starts[run] - keys.from, b), NEVER);
+      fill(scores + b, runs.starts[run] - keys.from - b, NEVER);
       b = std::min<int64_t>(runs.stops[run], keys.to) - keys.from;
     }
   }
   int64_t filled = rounded_up(b, LANES);
-  std::fill(scores + b, scores + filled, NEVER);
+  fill(scores + b, filled - b, NEVER);
   return {a, filled};
 }
 
@@ -58,17 +58,22 @@ float exponentials(const float* scores, int64_t a, int64_t b, int64_t count, flo
 
 // Transposed scores of one stretch, (keys, lanes): those that belong to no pair become NEVER.
 inline void cut_columns(float* scores, const Stretch& keys, const RowRuns& runs, const Tile& tile, int64_t lanes) {
+  constexpr int64_t GROUPS = TILE_ROWS / LANES;
+  Lanes turns[(BLOCK + 1) * GROUPS] = {}, forbidden[GROUPS];  // rows that begin or end a run at a key
   for (int64_t i = 0; i < tile.rows; i++) {
-    int64_t row = tile.row + i, run = runs.run_after(row, keys.from), done = 0;
-    const auto forbid = [&](int64_t end) {
-      for (int64_t j = done; j < end; j++) scores[j * lanes + i] = NEVER;
-    };
-    for (; run < runs.indptr[row + 1] && runs.starts[run] < keys.to; run++) {
-      forbid(runs.starts[run] - keys.from);
-      done = std::min<int64_t>(runs.stops[run], keys.to) - keys.from;
+    int64_t row = tile.row + i;
+    const auto turn = [&](int64_t key) { turns[(key - keys.from) * GROUPS + i / LANES] ^= Lanes(1 << i % LANES); };
+    for (int64_t run = runs.run_after(row, keys.from); run < runs.indptr[row + 1] && runs.starts[run] < keys.to; run++) {
+      turn(std::max<int64_t>(runs.starts[run], keys.from));
+      turn(std::min<int64_t>(runs.stops[run], keys.to));
     }
-    forbid(keys.count());
   }
+  std::fill_n(forbidden, GROUPS, Lanes(-1));
+  for (int64_t j = 0; j < keys.count(); j++)
+    for (int64_t group = 0; group < lanes / LANES; group++) {
+      forbidden[group] ^= turns[j * GROUPS + group];
+      if (forbidden[group]) fill(scores + j * lanes + group * LANES, forbidden[group], NEVER);
+    }
 }
 
 }  // namespace attnmask

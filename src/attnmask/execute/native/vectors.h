@@ -2,6 +2,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <immintrin.h>
 
 #include <cstring>
 
@@ -42,6 +43,16 @@ inline void store(Floats x, at::BFloat16* to) {
   Words bits = bits_of<Words>(x);
   Halves rounded = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, Halves);
   std::memcpy(to, &rounded, sizeof(rounded));
+}
+
+// One bit a lane.
+typedef uint16_t Lanes;
+
+inline void fill(float* x, Lanes where, float value) { _mm512_mask_storeu_ps(x, where, _mm512_set1_ps(value)); }
+
+// Fills x[0, n): gaps between runs are mostly shorter than a vector.
+inline void fill(float* x, int64_t n, float value) {
+  for (; n > 0; x += LANES, n -= LANES) fill(x, Lanes(n < LANES ? (1 << n) - 1 : -1), value);
 }
 
 // Folds the lanes in halves.
