@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -19,6 +20,8 @@ from transformers.utils.output_capturing import (
 from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.execute.attention import attention, compile_cached
+from attnmask.execute.check import weights_on_four_axes
+from attnmask.execute.scores import Changes, attention_by_scores
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
 from attnmask.hf.notices import UnknownMaskWarning
 from attnmask.hf.packing import ModelMask, current
@@ -28,12 +31,7 @@ from attnmask.targets import lift
 NAME = "attnmask"
 WHERE = 'attn_implementation="attnmask"'
 USE_EAGER = 'use attn_implementation="eager"'
-REFUSED = {
-    "softcap": "soft-capped scores",
-    "s_aux": "attention sinks with a learnt logit",
-    "position_bias": "a bias that is added to the scores",
-    "cache": "a paged cache",
-}
+REFUSED = {"cache": "a paged cache"}
 
 
 def register() -> None:
@@ -122,39 +120,51 @@ def attention_forward(
     is_causal: bool | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The attention interface of transformers, by ``attnmask.attention``.
+    """The attention interface of transformers, by ``attnmask.attention``; by rows where the scores are changed.
 
     Args:
         module: the layer's attention, with ``training`` and maybe ``is_causal``.
         query: (B, H, Q, D). key, value: (B, Hkv, K, D).
         attention_mask: what ``model_mask`` returned, or a user's 4-D mask; None for none.
-        scaling: factor of the scores. dropout: share of attention weights to drop, which must be 0 in training.
+        scaling: factor of the scores. dropout: share of attention weights to drop in training.
         is_causal: overrides the module's.
+        kwargs: of these, ``softcap``, ``position_bias`` and ``s_aux`` change the scores.
 
     Returns:
         Output (B, Q, H, D), contiguous, and None in the place of the attention weights.
 
     Raises:
-        UnsupportedModelError: dropout, soft-capping, sinks, a bias, a paged cache, or attention weights are asked for.
+        UnsupportedModelError: a paged cache, or attention weights are asked for.
     """
-    refuse_unless_exact(module, dropout, kwargs)
+    refuse_unless_exact(module, kwargs)
     mask = mask_of_call(module, query, key, attention_mask, is_causal)
-    out = attention(query, key, value, mask.plan, weights=mask.weights, scale=scaling)
+    changes = Changes(
+        softcap=kwargs.get("softcap"),
+        bias=kwargs.get("position_bias"),
+        sinks=kwargs.get("s_aux"),
+        dropout=dropout if module.training else 0.0,
+    )
+    out = attention_of_layer(query, key, value, mask, scaling, changes)
     return out.transpose(1, 2).contiguous(), None
 
 
-def refuse_unless_exact(module: nn.Module, dropout: float, kwargs: dict[str, Any]) -> None:
+def attention_of_layer(
+    q: Tensor, k: Tensor, v: Tensor, mask: ModelMask, scaling: float | None, changes: Changes
+) -> Tensor:
+    """Output (B, H, Q, Dv) under a model's mask, by the fastest way that its scores allow."""
+    if not changes.any:
+        return attention(q, k, v, mask.plan, weights=mask.weights, scale=scaling)
+    scale = 1 / math.sqrt(q.shape[-1]) if scaling is None else scaling
+    weights = None if mask.weights is None else weights_on_four_axes(mask.weights, q, k, scale)
+    return attention_by_scores(q, k, v, mask.plan, weights, scale, changes)
+
+
+def refuse_unless_exact(module: nn.Module, kwargs: dict[str, Any]) -> None:
     """Raise where leaving something out of the computation would change the result."""
     where = f"{WHERE}, {type(module).__name__}"
     for name, meaning in REFUSED.items():
         if kwargs.get(name) is not None:
             raise UnsupportedModelError(f"the model has {meaning} ({name})", where=where, fix=USE_EAGER)
-    if dropout > 0 and module.training:
-        raise UnsupportedModelError(
-            f"attention dropout is {dropout} in training",
-            where=where,
-            fix=f"set the attention dropout of the model's config to 0, call model.eval(), or {USE_EAGER}",
-        )
     # Some models keep the argument to themselves and collect the weights by hooks.
     collected = cast(Iterable[str], _active_collector.get() or ())
     if kwargs.get("output_attentions") or any("attentions" in name for name in collected):

@@ -21,7 +21,8 @@ from attnmask.compile.facts import document_ids
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Int64
 from attnmask.execute.rectangles import Slabs
-from attnmask.hf.interface import NAME, mask_of_call, refuse_unless_exact
+from attnmask.execute.scores import Changes
+from attnmask.hf.interface import NAME, attention_of_layer, mask_of_call, refuse_unless_exact
 from attnmask.hf.packing import ModelMask
 
 
@@ -132,11 +133,15 @@ def _forward_with_lazy_bias(original: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if not isinstance(position_bias, PositionBias):
             return original(self, hidden_states, attention_mask, position_bias, output_attentions, **kwargs)
-        refuse_unless_exact(self, self.dropout.p, {"output_attentions": output_attentions})
+        refuse_unless_exact(self, {"output_attentions": output_attentions})
         shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
         q, k, v = (linear(hidden_states).view(shape).transpose(1, 2) for linear in (self.q, self.k, self.v))
         mask = mask_of_call(self, q, k, attention_mask, is_causal=False)
-        out = attention_with_bias(q, k, v, mask, position_bias)
+        if self.training and self.dropout.p > 0:
+            changes = Changes(bias=position_bias.upto(q.shape[2]), dropout=self.dropout.p)
+            out = attention_of_layer(q, k, v, mask, None, changes)
+        else:
+            out = attention_with_bias(q, k, v, mask, position_bias)
         return (self.o(out.transpose(1, 2).flatten(2)),)
 
     return forward

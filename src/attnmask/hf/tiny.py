@@ -1,0 +1,113 @@
+"""Any architecture of transformers, small enough to run in a moment: from its own config, every size shrunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+
+VOCABULARY = 160
+WINDOW = 8
+HEADS = 4
+
+# Names that configs give to one kind of size, and what it becomes.
+SIZES: dict[int, str] = {
+    32: (
+        "hidden_size d_model n_embd dim embed_dim hidden_dim projection_dim out_hidden_size encoder_hidden_size "
+        "decoder_hidden_size text_hidden_size vision_hidden_size output_dim embedding_size word_embed_proj_dim "
+        "output_hidden_size projector_hidden_size q_lora_rank encoder_hidden_dim decoder_hidden_dim lru_width "
+        "hidden_size_per_layer_input text_embed_dim vision_embed_dim cross_hidden_size audio_hidden_size width"
+    ),
+    64: (
+        "intermediate_size ffn_dim d_ff encoder_ffn_dim decoder_ffn_dim ffn_hidden_size n_inner mlp_dim "
+        "moe_intermediate_size shared_expert_intermediate_size intermediate_size_mlp ff_dim dense_intermediate_size "
+        "moe_shared_expert_intermediate_size expert_ffn_hidden_size"
+    ),
+    HEADS: (
+        "num_attention_heads n_head num_heads n_heads encoder_attention_heads decoder_attention_heads "
+        "num_local_experts num_experts n_routed_experts num_experts_per_layer moe_num_experts num_latents num_queries"
+    ),
+    2: (
+        "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers depth num_key_value_heads "
+        "num_experts_per_tok moe_topk moe_k num_encoder_layers num_decoder_layers num_kv_heads num_shared_experts "
+        "n_layers_per_block num_encoder_blocks"
+    ),
+    8: "head_dim d_kv attention_head_size v_head_dim qk_nope_head_dim qk_rope_head_dim key_value_proj_dim num_mel_bins",
+    16: "kv_lora_rank global_head_dim qk_head_dim index_head_dim index_topk rotary_dim conv_dim_size patch_size",
+    VOCABULARY: "vocab_size text_vocab_size vocab_size_per_layer_input codebook_size",
+    128: (
+        "max_position_embeddings n_positions max_source_positions max_target_positions max_seq_len seq_length "
+        "max_sequence_length n_ctx model_max_length"
+    ),
+    WINDOW: "sliding_window attention_window local_attention attention_chunk_size window_size",
+    48: "image_size",
+}
+SMALL = {name: size for size, names in SIZES.items() for name in names.split()}
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+def tiny_config(model_type: str) -> PreTrainedConfig:
+    """The config of an architecture with every size that is known shrunk, and one layer of each kind it has.
+
+    Args:
+        model_type: as in ``config.model_type``, such as "llama".
+
+    Raises:
+        KeyError: transformers has no such architecture.
+    """
+    return _shrunk(CONFIG_MAPPING[model_type])
+
+
+def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
+    """A model without a head, its weights drawn so large that a wrong mask shows, in evaluation mode, under eager.
+
+    With the usual 0.02 all scores are nearly 0, every key weighs the same, and masks that differ a little pass.
+
+    Args:
+        model_type: as in ``config.model_type``. seed: of the weights.
+
+    Source: attnmask.
+
+    >>> type(tiny_model("llama")).__name__
+    'LlamaModel'
+    """
+    torch.manual_seed(seed)
+    config = tiny_config(model_type)
+    config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
+    model: PreTrainedModel = AutoModel.from_config(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.3)
+        elif "sinks" in name:
+            nn.init.normal_(parameter)
+    return model.eval()
+
+
+def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
+    own = kind()
+    given = {name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")}
+    sizes: dict[str, Any] = {
+        name: _size(name, value) for name, value in given.items() if name in SMALL and _is_size(value)
+    }
+    types = list(dict.fromkeys(getattr(own, "layer_types", None) or ()))
+    if types:
+        layers = next(name for name in LAYERS if name in given)
+        sizes |= {"layer_types": types if len(types) > 1 else types * 2, layers: max(len(types), 2)}
+    tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
+    parts = {name: _shrunk(type(getattr(own, name))) for name in own.sub_configs if getattr(own, name, None) is not None}
+    return kind(**{**sizes, **tokens, **parts})
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _size(name: str, value: int) -> int:
+    return min(SMALL[name], value)
+
+
+def _token(name: str, value: Any) -> Any:
+    """Special tokens keep clear of each other at the end of the vocabulary."""
+    return value if not isinstance(value, int) or value < VOCABULARY else VOCABULARY - 1 - sum(map(ord, name)) % 40
