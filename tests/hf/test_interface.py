@@ -166,7 +166,7 @@ def test_what_would_change_the_scores_is_refused_by_name(config: Any, what: str)
 
 def test_a_model_that_adds_the_mask_itself_says_so() -> None:
     with pytest.raises(UnsupportedModelError, match="adds the mask to its scores itself"):
-        torch.ones(1, 1, 3, 3) + am.hf.packing.ModelMask(am.compile(am.full(), q=3))
+        torch.ones(1, 1, 3, 3) + am.hf.model_mask.ModelMask.of(am.compile(am.full(), q=3))
 
 
 # Where eager attention takes the softmax in float32, that is what the difference is made of.

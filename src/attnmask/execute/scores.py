@@ -28,7 +28,8 @@ class Changes:
 
     Attributes:
         softcap: a score s becomes softcap * tanh(s / softcap). bias: is added, (B or 1, H or 1, Q or 1, K).
-        sinks: one more logit a row that no value belongs to, (H,). dropout: share of the weights that are dropped.
+        sinks: one more logit a row that no value belongs to, (B or 1, H, Q or 1, 1).
+        dropout: share of the weights that are dropped.
     """
 
     softcap: float | None = None
@@ -67,9 +68,9 @@ def _by_blocks(
         keys = slice(int(runs.starts.min(initial=plan.K)), int(runs.stops.max(initial=0)))
         keys = keys if keys.start < keys.stop else slice(0, 0)
         attends = torch.from_numpy(runs.to_dense()[..., keys]).to(q.device)
-        own, w = (_part(x, rows, keys) for x in (changes.bias, weights))
+        own, w, sinks = (_part(x, rows, keys) for x in (changes.bias, weights, changes.sinks))
         block = partial(_block, attends=attends, scale=scale, changes=changes)
-        inputs = q[:, :, rows], k[:, :, keys], v[:, :, keys], own, w, changes.sinks
+        inputs = q[:, :, rows], k[:, :, keys], v[:, :, keys], own, w, sinks
         parts.append(_again_on_the_way_back(block, *inputs))
     outs, sums = zip(*parts, strict=True)
     return torch.cat(outs, 2), torch.cat(sums, 2)
@@ -108,7 +109,7 @@ def _block(
     if bias is not None:
         scores = scores + bias
     if sinks is not None:
-        last = sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        last = sinks.to(scores.dtype).expand(*scores.shape[:3], 1)
         scores, attends = torch.cat([scores, last], -1), torch.nn.functional.pad(attends, (0, 1), value=True)
     seen = attends.any(-1, keepdim=True)
     scores = scores.masked_fill(~attends, -torch.inf)

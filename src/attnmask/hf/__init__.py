@@ -10,23 +10,27 @@ if TYPE_CHECKING:
     from attnmask.hf.encoding import encode as encode
     from attnmask.hf.interface import register as register
     from attnmask.hf.load import load_encoder as load_encoder
+    from attnmask.hf.notices import MaterializedMaskWarning as MaterializedMaskWarning
     from attnmask.hf.notices import TruncationWarning as TruncationWarning
     from attnmask.hf.notices import UnknownMaskWarning as UnknownMaskWarning
     from attnmask.hf.notices import WordNotFoundWarning as WordNotFoundWarning
     from attnmask.hf.packing import packed as packed
     from attnmask.hf.pooling import pool as pool
+    from attnmask.hf.tiny import tiny_model as tiny_model
     from attnmask.hf.weighting import token_weights as token_weights
 
 _HOMES = {
     "mask_from_closure": "closures",
     "encode": "encoding",
     "load_encoder": "load",
+    "MaterializedMaskWarning": "notices",
     "TruncationWarning": "notices",
     "UnknownMaskWarning": "notices",
     "WordNotFoundWarning": "notices",
     "packed": "packing",
     "pool": "pooling",
     "register": "interface",
+    "tiny_model": "tiny",
     "token_weights": "weighting",
 }
 

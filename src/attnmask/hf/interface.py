@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -17,21 +20,23 @@ from transformers.utils.output_capturing import (
     _active_collector,  # pyright: ignore[reportPrivateUsage]
 )
 
-from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
 from attnmask.execute.scores import Changes, attention_by_scores
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
+from attnmask.hf.model_mask import USE_EAGER, WHERE, ModelMask
 from attnmask.hf.notices import UnknownMaskWarning
-from attnmask.hf.packing import ModelMask, current
+from attnmask.hf.packing import current
 from attnmask.mask.atoms import causal, full, padding
 from attnmask.targets import lift
 
 NAME = "attnmask"
-WHERE = 'attn_implementation="attnmask"'
-USE_EAGER = 'use attn_implementation="eager"'
 REFUSED = {"cache": "a paged cache"}
+# Arguments that are followed, or that the mask has said before.
+KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", "kwargs"} | {
+    "module", "query", "key", "value", "attention_mask", "scaling", "dropout", "is_causal"
+}  # fmt: skip
 
 
 def register() -> None:
@@ -106,7 +111,9 @@ def model_mask(
         offset = queries.start - keys.start
         plan = compile_cached(mask, q=q_length, k=kv_length, batch=batch_size, offset=offset)
     row = current()
-    return ModelMask(plan) if row is None else row.under(plan)
+    if row is None:
+        return ModelMask.of(plan, batch=batch_size, device=device)
+    return ModelMask.of(row.under(plan), row.weights, batch_size, device)
 
 
 def attention_forward(
@@ -114,7 +121,7 @@ def attention_forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: ModelMask | Plan | Tensor | None,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     is_causal: bool | None = None,
@@ -128,7 +135,7 @@ def attention_forward(
         attention_mask: what ``model_mask`` returned, or a user's 4-D mask; None for none.
         scaling: factor of the scores. dropout: share of attention weights to drop in training.
         is_causal: overrides the module's.
-        kwargs: of these, ``softcap``, ``position_bias`` and ``s_aux`` change the scores.
+        kwargs: of these, ``softcap``, ``position_bias``, ``s_aux`` and ``sinks`` change the scores.
 
     Returns:
         Output (B, Q, H, D), contiguous, and None in the place of the attention weights.
@@ -141,11 +148,16 @@ def attention_forward(
     changes = Changes(
         softcap=kwargs.get("softcap"),
         bias=kwargs.get("position_bias"),
-        sinks=kwargs.get("s_aux"),
+        sinks=_logits(kwargs.get("s_aux"), kwargs.get("sinks")),
         dropout=dropout if module.training else 0.0,
     )
     out = attention_of_layer(query, key, value, mask, scaling, changes)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _logits(of_head: Tensor | None, of_row: Tensor | None) -> Tensor | None:
+    """Learnt logits, given by head (H,) or by row (B, H, Q, 1), as (B or 1, H, Q or 1, 1)."""
+    return of_row if of_head is None else of_head.view(1, -1, 1, 1)
 
 
 def attention_of_layer(
@@ -165,6 +177,13 @@ def refuse_unless_exact(module: nn.Module, kwargs: dict[str, Any]) -> None:
     for name, meaning in REFUSED.items():
         if kwargs.get(name) is not None:
             raise UnsupportedModelError(f"the model has {meaning} ({name})", where=where, fix=USE_EAGER)
+    unknown = [name for name in _arguments_of_eager(type(module).__module__) - KNOWN if kwargs.get(name) is not None]
+    if unknown:
+        raise UnsupportedModelError(
+            f"the model gives its attention {', '.join(sorted(unknown))}, which is not known here",
+            where=where,
+            fix=USE_EAGER,
+        )
     # Some models keep the argument to themselves and collect the weights by hooks.
     collected = cast(Iterable[str], _active_collector.get() or ())
     if kwargs.get("output_attentions") or any("attentions" in name for name in collected):
@@ -173,17 +192,22 @@ def refuse_unless_exact(module: nn.Module, kwargs: dict[str, Any]) -> None:
         )
 
 
+@cache
+def _arguments_of_eager(module: str) -> frozenset[str]:
+    """What the eager attention of a model's file takes: any of it may change the result."""
+    eager = getattr(sys.modules.get(module), "eager_attention_forward", None)
+    return frozenset(inspect.signature(eager).parameters) if eager is not None else frozenset()
+
+
 def mask_of_call(
-    module: nn.Module, query: Tensor, key: Tensor, given: ModelMask | Plan | Tensor | None, is_causal: bool | None
+    module: nn.Module, query: Tensor, key: Tensor, given: Tensor | None, is_causal: bool | None
 ) -> ModelMask:
     """The mask of one call of attention, whoever made it."""
     if isinstance(given, ModelMask):
         return given
-    if isinstance(given, Plan):
-        return ModelMask(given)
-    if given is not None:
-        return ModelMask(lift("hf_4d", given))
     queries, keys = query.shape[2], key.shape[2]
+    if given is not None:
+        return ModelMask.of(lift("hf_4d", given.expand(-1, -1, queries, -1) if given.ndim == 4 else given))
     # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.
     causal_wanted = queries > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if causal_wanted and queries != keys:
@@ -192,4 +216,4 @@ def mask_of_call(
             where=f"{WHERE}, {type(module).__name__}",
             fix=f"give the model an attention_mask, or {USE_EAGER}",
         )
-    return ModelMask(compile_cached(causal() if causal_wanted else full(), q=queries, k=keys, offset=0))
+    return ModelMask.of(compile_cached(causal() if causal_wanted else full(), q=queries, k=keys, offset=0))

@@ -39,3 +39,15 @@ class UnknownMaskWarning(UserWarning):
     def __init__(self, name: str) -> None:
         super().__init__(f"the mask function {name} is unknown: it is exact all the same, evaluated at every pair")
         self.name = name
+
+
+class MaterializedMaskWarning(UserWarning):
+    """A model takes its mask apart, so the pairs were written out: exact, but queries x keys.
+
+    Attributes:
+        operation: what the model did to the mask.
+    """
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(f"this model does {operation} to its mask: it is exact all the same, all pairs written out")
+        self.operation = operation

@@ -6,34 +6,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from attnmask.compile.algebra import intersect
 from attnmask.compile.facts import is_full
 from attnmask.compile.plan import Plan
-from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.errors import ArgumentError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class ModelMask:
-    """What a model carries from the mask interface to the attention of its layers.
-
-    Attributes:
-        plan: the set of pairs. weights: of the keys, (K,) or (B, K); None where all are 1.
-    """
-
-    plan: Plan
-    weights: Tensor | None = None
-
-    def __radd__(self, scores: object) -> NoReturn:
-        raise UnsupportedModelError(
-            "this model adds the mask to its scores itself instead of asking the AttentionInterface",
-            where='attn_implementation="attnmask"',
-            fix='load it with attn_implementation="eager"',
-        )
 
 
 @dataclass
@@ -42,12 +23,12 @@ class Packed:
 
     plan: Plan
     weights: Tensor | None
-    combined: dict[Plan, ModelMask] = field(default_factory=dict[Plan, ModelMask])
+    combined: dict[Plan, Plan] = field(default_factory=dict[Plan, Plan])
 
-    def under(self, own: Plan) -> ModelMask:
-        """The mask of a layer whose own mask is ``own``; the same object for all layers that share it."""
+    def under(self, own: Plan) -> Plan:
+        """The plan of a layer whose own mask is ``own``; the same object for all layers that share it."""
         if own not in self.combined:
-            self.combined[own] = ModelMask(self._narrowed(own), self.weights)
+            self.combined[own] = self._narrowed(own)
         return self.combined[own]
 
     def _narrowed(self, own: Plan) -> Plan:

@@ -11,40 +11,52 @@ from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig, PreTrained
 VOCABULARY = 160
 WINDOW = 8
 HEADS = 4
+HEAD_DIM = 8
 
 # Names that configs give to one kind of size, and what it becomes.
-SIZES: dict[int, str] = {
-    32: (
+SIZES: tuple[tuple[int, str], ...] = (
+    (
+        32,
         "hidden_size d_model n_embd dim embed_dim hidden_dim projection_dim out_hidden_size encoder_hidden_size "
         "decoder_hidden_size text_hidden_size vision_hidden_size output_dim embedding_size word_embed_proj_dim "
         "output_hidden_size projector_hidden_size q_lora_rank encoder_hidden_dim decoder_hidden_dim lru_width "
-        "hidden_size_per_layer_input text_embed_dim vision_embed_dim cross_hidden_size audio_hidden_size width"
+        "hidden_size_per_layer_input text_embed_dim vision_embed_dim cross_hidden_size audio_hidden_size width",
     ),
-    64: (
+    (
+        64,
         "intermediate_size ffn_dim d_ff encoder_ffn_dim decoder_ffn_dim ffn_hidden_size n_inner mlp_dim "
         "moe_intermediate_size shared_expert_intermediate_size intermediate_size_mlp ff_dim dense_intermediate_size "
-        "moe_shared_expert_intermediate_size expert_ffn_hidden_size"
+        "moe_shared_expert_intermediate_size expert_ffn_hidden_size",
     ),
-    HEADS: (
+    (
+        HEADS,
         "num_attention_heads n_head num_heads n_heads encoder_attention_heads decoder_attention_heads "
-        "num_local_experts num_experts n_routed_experts num_experts_per_layer moe_num_experts num_latents num_queries"
+        "num_local_experts num_experts n_routed_experts num_experts_per_layer moe_num_experts num_latents num_queries",
     ),
-    2: (
+    (
+        2,
         "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers depth num_key_value_heads "
         "num_experts_per_tok moe_topk moe_k num_encoder_layers num_decoder_layers num_kv_heads num_shared_experts "
-        "n_layers_per_block num_encoder_blocks"
+        "n_layers_per_block num_encoder_blocks",
     ),
-    8: "head_dim d_kv attention_head_size v_head_dim qk_nope_head_dim qk_rope_head_dim key_value_proj_dim num_mel_bins",
-    16: "kv_lora_rank global_head_dim qk_head_dim index_head_dim index_topk rotary_dim conv_dim_size patch_size",
-    VOCABULARY: "vocab_size text_vocab_size vocab_size_per_layer_input codebook_size",
-    128: (
+    (
+        HEAD_DIM,
+        "head_dim d_kv attention_head_size v_head_dim qk_nope_head_dim qk_rope_head_dim key_value_proj_dim "
+        "num_mel_bins",
+    ),
+    (4, "rotary_dim"),
+    (1, "n_group topk_group"),
+    (16, "kv_lora_rank global_head_dim qk_head_dim index_head_dim patch_size"),
+    (VOCABULARY, "vocab_size text_vocab_size vocab_size_per_layer_input codebook_size"),
+    (
+        128,
         "max_position_embeddings n_positions max_source_positions max_target_positions max_seq_len seq_length "
-        "max_sequence_length n_ctx model_max_length"
+        "max_sequence_length n_ctx model_max_length index_topk",
     ),
-    WINDOW: "sliding_window attention_window local_attention attention_chunk_size window_size",
-    48: "image_size",
-}
-SMALL = {name: size for size, names in SIZES.items() for name in names.split()}
+    (WINDOW, "sliding_window attention_window local_attention attention_chunk_size window_size"),
+    (48, "image_size"),
+)
+SMALL = {name: size for size, names in SIZES for name in names.split()}
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -91,13 +103,29 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     sizes: dict[str, Any] = {
         name: _size(name, value) for name, value in given.items() if name in SMALL and _is_size(value)
     }
+    if given.get("num_key_value_heads") == given.get("num_attention_heads"):
+        sizes.pop("num_key_value_heads", None)
+        sizes |= {"num_key_value_heads": HEADS} if "num_key_value_heads" in given else {}
+    # Some models ask for these, and have no default.
+    sizes |= {name: SMALL[name] for name in ("head_dim", "num_key_value_heads") if given.get(name, 0) is None}
+    rope = given.get("rope_parameters") or {}
+    if "mrope_section" in {*rope, *getattr(kind, "ignore_keys_at_rope_validation", ())}:
+        sizes["rope_parameters"] = {**rope, "mrope_section": _sections(rope.get("partial_rotary_factor", 1.0))}
     types = list(dict.fromkeys(getattr(own, "layer_types", None) or ()))
     if types:
         layers = next(name for name in LAYERS if name in given)
         sizes |= {"layer_types": types if len(types) > 1 else types * 2, layers: max(len(types), 2)}
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
-    parts = {name: _shrunk(type(getattr(own, name))) for name in own.sub_configs if getattr(own, name, None) is not None}
+    parts = {
+        name: _shrunk(type(getattr(own, name))) for name in own.sub_configs if getattr(own, name, None) is not None
+    }
     return kind(**{**sizes, **tokens, **parts})
+
+
+def _sections(share: float) -> list[int]:
+    """Pairs of dimensions that turn with time, height and width."""
+    pairs = int(HEAD_DIM * share) // 2
+    return [pairs - 2 * (pairs // 3), pairs // 3, pairs // 3]
 
 
 def _is_size(value: Any) -> bool:

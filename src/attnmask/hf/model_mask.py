@@ -1,0 +1,98 @@
+"""The mask that a model carries from transformers' mask interface to the attention of its layers: a Plan in disguise.
+
+Models look at the shape of a mask, move it, hand it to an inner model; some take it apart. So it is a tensor of bools
+by its looks, (B, 1, Q, K), that holds no pairs: the set is a Plan. What a model does to it that a Plan does not follow
+turns it into the bools themselves.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from attnmask.compile.plan import Plan
+from attnmask.errors import UnsupportedModelError
+from attnmask.hf.notices import MaterializedMaskWarning
+
+WHERE = 'attn_implementation="attnmask"'
+USE_EAGER = 'use attn_implementation="eager"'
+
+# Adding True to a score is no mask.
+SUMS = {"add", "__add__", "__radd__", "add_", "__iadd__", "sub", "__sub__", "__rsub__", "mul", "__mul__", "__rmul__"}
+MOVES = {"to", "bool", "cpu", "cuda", "pin_memory"}
+COPIES = {"clone", "detach", "contiguous"}
+LOOKS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
+
+
+class ModelMask(Tensor):
+    """A set of pairs in the looks of a bool mask (B, H, Q, K), B that of the batch.
+
+    Attributes:
+        plan: the set of pairs. weights: of the keys, (K,) or (B, K); None where all are 1.
+    """
+
+    plan: Plan
+    weights: Tensor | None
+
+    @staticmethod
+    def of(plan: Plan, weights: Tensor | None = None, batch: int = 1, device: torch.device | str = "cpu") -> ModelMask:
+        """The mask of a plan for a batch."""
+        looks = torch.ones((), dtype=torch.bool, device=device).expand(max(plan.B, batch), plan.H, plan.Q, plan.K)
+        mask = looks.as_subclass(ModelMask)
+        mask.plan, mask.weights = plan, weights
+        return mask
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.__name__
+        if name in SUMS:
+            _refuse_sum()
+        if name in COPIES:
+            return args[0]
+        if name in MOVES:
+            moved = getattr(torch.ones((), dtype=torch.bool), name)(*args[1:], **kwargs)
+            if moved.dtype == torch.bool:
+                return ModelMask.of(args[0].plan, args[0].weights, len(args[0]), moved.device)
+        if name in LOOKS:
+            seen = _plainly(func, args, kwargs)
+            if not isinstance(seen, Tensor):
+                return seen
+        warnings.warn(MaterializedMaskWarning(name), stacklevel=3)
+        return _plainly(func, _with_bools(args), {key: _with_bools(value) for key, value in kwargs.items()})
+
+    def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return f"ModelMask({self.plan!r})"
+
+    def to_bools(self) -> Tensor:
+        """The pairs, bool (B, H, Q, K)."""
+        if self.weights is not None:
+            raise UnsupportedModelError(
+                "this model takes its mask apart, and a weight of a token is no part of it", where=WHERE, fix=USE_EAGER
+            )
+        return torch.from_numpy(self.plan.runs.to_dense()).to(self.device).expand(*self.shape)
+
+
+def _plainly(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    with torch._C.DisableTorchFunctionSubclass():  # pyright: ignore
+        return func(*args, **kwargs)
+
+
+def _with_bools(value: Any) -> Any:
+    if isinstance(value, ModelMask):
+        return value.to_bools()
+    return type(value)(map(_with_bools, value)) if isinstance(value, list | tuple) else value
+
+
+def _refuse_sum() -> NoReturn:
+    raise UnsupportedModelError(
+        "this model adds the mask to its scores itself instead of asking the AttentionInterface",
+        where=WHERE,
+        fix=USE_EAGER,
+    )
