@@ -7,21 +7,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from attnmask.hf.closures import mask_from_closure as mask_from_closure
+    from attnmask.hf.collator import PackingCollator as PackingCollator
     from attnmask.hf.encoding import encode as encode
+    from attnmask.hf.families import first_position as first_position
+    from attnmask.hf.heads import heads_by_document as heads_by_document
     from attnmask.hf.interface import register as register
     from attnmask.hf.load import load_encoder as load_encoder
     from attnmask.hf.notices import MaterializedMaskWarning as MaterializedMaskWarning
     from attnmask.hf.notices import TruncationWarning as TruncationWarning
     from attnmask.hf.notices import UnknownMaskWarning as UnknownMaskWarning
     from attnmask.hf.notices import WordNotFoundWarning as WordNotFoundWarning
+    from attnmask.hf.packed_mask import PackedMask as PackedMask
     from attnmask.hf.packing import packed as packed
     from attnmask.hf.pooling import pool as pool
     from attnmask.hf.tiny import tiny_model as tiny_model
+    from attnmask.hf.weighted_models import accept_weights as accept_weights
+    from attnmask.hf.weighted_models import weighted as weighted
     from attnmask.hf.weighting import token_weights as token_weights
 
 _HOMES = {
     "mask_from_closure": "closures",
     "encode": "encoding",
+    "PackingCollator": "collator",
+    "PackedMask": "packed_mask",
+    "first_position": "families",
+    "heads_by_document": "heads",
     "load_encoder": "load",
     "MaterializedMaskWarning": "notices",
     "TruncationWarning": "notices",
@@ -32,6 +42,8 @@ _HOMES = {
     "register": "interface",
     "tiny_model": "tiny",
     "token_weights": "weighting",
+    "accept_weights": "weighted_models",
+    "weighted": "weighted_models",
 }
 
 

@@ -92,6 +92,13 @@ def most_tokens(base: PreTrainedModel, family: Family) -> int:
     return base.config.max_position_embeddings - (_pad_id(base) + 1 if family.after_pad else 0)
 
 
+def first_position(model: PreTrainedModel) -> int:
+    """The position of a text's first token: after that of the padding index in the RoBERTa family, else 0."""
+    base = cast("PreTrainedModel", model.base_model)
+    family = FAMILIES.get(base.config.model_type)
+    return _pad_id(base) + 1 if family is not None and family.after_pad else 0
+
+
 def position_ids(base: PreTrainedModel, family: Family, ids: IntArray, lengths: IntArray) -> NDArray[np.int64]:
     """The position that each token would have if its text ran alone.
 

@@ -25,13 +25,14 @@ from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
 from attnmask.execute.scores import Changes, attention_by_scores
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
-from attnmask.hf.model_mask import USE_EAGER, WHERE, ModelMask
+from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
 from attnmask.hf.notices import UnknownMaskWarning
-from attnmask.hf.packing import current
+from attnmask.hf.packed_mask import PackedMask
+from attnmask.hf.packing import current, narrowed
+from attnmask.hf.weighted_models import weights_of_keys
 from attnmask.mask.atoms import causal, full, padding
 from attnmask.targets import lift
 
-NAME = "attnmask"
 REFUSED = {"cache": "a paged cache"}
 # Arguments that are followed, or that the mask has said before.
 KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", "kwargs"} | {
@@ -97,23 +98,24 @@ def model_mask(
             where=WHERE,
             fix="give (B, K), 1 for a token, or (B, H, Q, K)",
         )
+    row = attention_mask if isinstance(attention_mask, PackedMask) else current()
     queries = range(int(q_offset), int(q_offset) + q_length)
     keys = range(int(kv_offset), int(kv_offset) + kv_length)
     mask = mask_from_closure(mask_function, queries, keys)
+    tokens = None if isinstance(attention_mask, PackedMask) else attention_mask
     if mask is None:
         warnings.warn(UnknownMaskWarning(getattr(mask_function, "__qualname__", repr(mask_function))), stacklevel=2)
         lengths = (batch_size, q_length, kv_length, queries.start, keys.start)
         options: dict[str, Any] = {"allow_is_causal_skip": False, "use_vmap": use_vmap, "device": device}
-        plan = lift("hf_4d", sdpa_mask(*lengths, mask_function, attention_mask, **options))
+        plan = lift("hf_4d", sdpa_mask(*lengths, mask_function, tokens, **options))
     else:
-        if attention_mask is not None:
-            mask = mask & padding(attention_mask=slice_of_keys(attention_mask, keys))
+        if tokens is not None:
+            mask = mask & padding(attention_mask=slice_of_keys(tokens, keys))
         offset = queries.start - keys.start
         plan = compile_cached(mask, q=q_length, k=kv_length, batch=batch_size, offset=offset)
-    row = current()
     if row is None:
-        return ModelMask.of(plan, batch=batch_size, device=device)
-    return ModelMask.of(row.under(plan), row.weights, batch_size, device)
+        return ModelMask.of(plan, weights_of_keys(keys), batch_size, device)
+    return ModelMask.of(narrowed(row.plan, plan), row.weights, batch_size, device)
 
 
 def attention_forward(
@@ -206,8 +208,9 @@ def mask_of_call(
     if isinstance(given, ModelMask):
         return given
     queries, keys = query.shape[2], key.shape[2]
+    weights = weights_of_keys(range(keys))
     if given is not None:
-        return ModelMask.of(lift("hf_4d", given.expand(-1, -1, queries, -1) if given.ndim == 4 else given))
+        return ModelMask.of(lift("hf_4d", given.expand(-1, -1, queries, -1) if given.ndim == 4 else given), weights)
     # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.
     causal_wanted = queries > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if causal_wanted and queries != keys:
@@ -216,4 +219,4 @@ def mask_of_call(
             where=f"{WHERE}, {type(module).__name__}",
             fix=f"give the model an attention_mask, or {USE_EAGER}",
         )
-    return ModelMask.of(compile_cached(causal() if causal_wanted else full(), q=queries, k=keys, offset=0))
+    return ModelMask.of(compile_cached(causal() if causal_wanted else full(), q=queries, k=keys, offset=0), weights)

@@ -18,6 +18,7 @@ from attnmask.compile.plan import Plan
 from attnmask.errors import UnsupportedModelError
 from attnmask.hf.notices import MaterializedMaskWarning
 
+NAME = "attnmask"
 WHERE = 'attn_implementation="attnmask"'
 USE_EAGER = 'use attn_implementation="eager"'
 

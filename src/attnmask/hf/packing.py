@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from attnmask.compile.algebra import intersect
@@ -17,31 +18,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class Packed:
-    """The current row of texts, with what it has become under each mask that the model's layers have."""
+    """The current row of texts: what attends to what, and how much each token is attended to."""
 
     plan: Plan
     weights: Tensor | None
-    combined: dict[Plan, Plan] = field(default_factory=dict[Plan, Plan])
 
-    def under(self, own: Plan) -> Plan:
-        """The plan of a layer whose own mask is ``own``; the same object for all layers that share it."""
-        if own not in self.combined:
-            self.combined[own] = self._narrowed(own)
-        return self.combined[own]
 
-    def _narrowed(self, own: Plan) -> Plan:
-        if (own.Q, own.K) != (self.plan.Q, self.plan.K):
-            raise ArgumentError(
-                f"the packed plan has (Q, K) = {(self.plan.Q, self.plan.K)}, the model is run on {(own.Q, own.K)}",
-                where="packed(plan)",
-                fix="run the model once on the packed row of tokens, without a cache",
-            )
-        if is_full(own.runs):
-            return self.plan
-        both = self.plan.mask & own.mask if self.plan.mask is not None and own.mask is not None else None
-        return Plan(intersect([self.plan.runs, own.runs]), self.plan.offset, both)
+@lru_cache(maxsize=32)
+def narrowed(plan: Plan, own: Plan) -> Plan:
+    """What is in a plan of packed texts and in a layer's own; the same object for all layers that share theirs."""
+    if (own.Q, own.K) != (plan.Q, plan.K):
+        raise ArgumentError(
+            f"the packed plan has (Q, K) = {(plan.Q, plan.K)}, the model is run on {(own.Q, own.K)}",
+            where="packed(plan)",
+            fix="run the model once on the packed row of tokens, without a cache",
+        )
+    if is_full(own.runs):
+        return plan
+    both = plan.mask & own.mask if plan.mask is not None and own.mask is not None else None
+    return Plan(intersect([plan.runs, own.runs]), plan.offset, both)
 
 
 _current: ContextVar[Packed | None] = ContextVar("attnmask_packed", default=None)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from attnmask.errors import ArgumentError
+from attnmask.hf.packed_mask import PackedMask
 from attnmask.mask.arguments import one_of
 
 
@@ -24,11 +25,12 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str = "mean") -> Tensor:
 
     Args:
         hidden: (B, L, D), floating point. What stands at padding, NaN included, reaches neither result nor gradient.
-        attention_mask: (B, L), 1 or True for a token.
+        attention_mask: (B, L), 1 or True for a token; or a PackedMask, whose N documents are pooled each by itself,
+            by their weights if there are any.
         how: "mean" of the tokens, "cls" for the first token, "last" for the last.
 
     Returns:
-        (B, D) of hidden's dtype.
+        (B, D), or (N, D), of hidden's dtype.
 
     Raises:
         ArgumentError: shapes or values that do not fit, or an item without a token.
@@ -42,6 +44,12 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str = "mean") -> Tensor:
     [1.5, 1.0, 2.0]
     """
     wanted = one_of(Pool, how, "how", "pool")
+    if isinstance(attention_mask, PackedMask):
+        ids = attention_mask.documents.ids()
+        tokens = torch.from_numpy(ids >= 0).to(hidden.device)
+        lengths = torch.from_numpy(attention_mask.documents.lengths).to(hidden.device)
+        weights = attention_mask.weights
+        return pool_packed(hidden[tokens], lengths, wanted, None if weights is None else weights[tokens])
     is_token = _is_token(hidden, attention_mask)
     if wanted is Pool.MEAN:
         # Selecting instead of multiplying: 0 * NaN is NaN.
