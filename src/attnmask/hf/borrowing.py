@@ -11,8 +11,9 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from attnmask.hf.interface import NAME, register
+from attnmask.hf.interface import register
 from attnmask.hf.linear import pack_linears
+from attnmask.hf.model_mask import NAME
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -33,7 +33,7 @@ from attnmask.hf.weighted_models import weights_of_keys
 from attnmask.mask.atoms import causal, full, padding
 from attnmask.targets import lift
 
-REFUSED = {"cache": "a paged cache"}
+REFUSED = {"cache": "a paged cache", "weights": "weights in its batch without attnmask.hf.accept_weights"}
 # Arguments that are followed, or that the mask has said before.
 KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", "kwargs"} | {
     "module", "query", "key", "value", "attention_mask", "scaling", "dropout", "is_causal"

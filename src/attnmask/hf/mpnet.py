@@ -22,8 +22,8 @@ from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Int64
 from attnmask.execute.rectangles import Slabs
 from attnmask.execute.scores import Changes
-from attnmask.hf.interface import NAME, attention_of_layer, mask_of_call, refuse_unless_exact
-from attnmask.hf.model_mask import ModelMask
+from attnmask.hf.interface import attention_of_layer, mask_of_call, refuse_unless_exact
+from attnmask.hf.model_mask import NAME, ModelMask
 
 
 class PositionBias:

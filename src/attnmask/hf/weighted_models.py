@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.model_mask import NAME
 
 if TYPE_CHECKING:
-    from torch.utils.hooks import RemovableHandle
     from transformers import PreTrainedModel
 
 WHERE = "weighted"
@@ -71,7 +70,7 @@ def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
         model.set_attn_implementation(found)
 
 
-def accept_weights(model: PreTrainedModel) -> RemovableHandle:
+def accept_weights(model: PreTrainedModel) -> ExitStack:
     """Let a model take ``weights=`` in its batches, beside input_ids: (B, L), as ``weighted`` takes them.
 
     The model is put under ``attn_implementation="attnmask"``. A batch without weights runs as ever.
@@ -80,7 +79,7 @@ def accept_weights(model: PreTrainedModel) -> RemovableHandle:
         model: of transformers, with any head; no encoder-decoder.
 
     Returns:
-        A handle whose ``remove()`` undoes it, but for the attention implementation.
+        What undoes it on ``close()``, but for the attention implementation.
 
     Raises:
         UnsupportedModelError: an encoder-decoder; when run, a model of which no layer asks for the weights.
@@ -107,11 +106,10 @@ def accept_weights(model: PreTrainedModel) -> RemovableHandle:
             finally:
                 _current.reset(token)
 
-    left = model.register_forward_hook(leave, always_call=True)
-    taken = model.register_forward_pre_hook(take, with_kwargs=True)
-    remove = taken.remove
-    taken.remove = lambda: (remove(), left.remove())[0]  # type: ignore[method-assign]
-    return taken
+    undo = ExitStack()
+    undo.callback(model.register_forward_pre_hook(take, with_kwargs=True).remove)
+    undo.callback(model.register_forward_hook(leave, always_call=True).remove)
+    return undo
 
 
 def weights_of_keys(keys: range) -> Tensor | None:
