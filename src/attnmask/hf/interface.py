@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import (
     sdpa_mask,  # pyright: ignore[reportUnknownVariableType]
 )
@@ -201,6 +201,14 @@ def _arguments_of_eager(module: str) -> frozenset[str]:
     return frozenset(inspect.signature(eager).parameters) if eager is not None else frozenset()
 
 
+@cache
+def _takes_bools(module: str) -> bool:
+    """Whether the models of a file are written for masks of bools: those that run under sdpa are."""
+    own = vars(sys.modules[module]).values()
+    bases = [x for x in own if isinstance(x, type) and issubclass(x, PreTrainedModel) and x is not PreTrainedModel]
+    return all(base._supports_sdpa for base in bases)
+
+
 def mask_of_call(
     module: nn.Module, query: Tensor, key: Tensor, given: Tensor | None, is_causal: bool | None
 ) -> ModelMask:
@@ -210,6 +218,12 @@ def mask_of_call(
     queries, keys = query.shape[2], key.shape[2]
     weights = weights_of_keys(range(keys))
     if given is not None:
+        if given.dtype == torch.bool and not _takes_bools(type(module).__module__):
+            raise UnsupportedModelError(
+                "the model's code adds to its masks, and this one is of bools",
+                where=f"{WHERE}, {type(module).__name__}",
+                fix=USE_EAGER,
+            )
         return ModelMask.of(lift("hf_4d", given.expand(-1, -1, queries, -1) if given.ndim == 4 else given), weights)
     # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.
     causal_wanted = queries > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from attnmask.errors import ArgumentError
 
 VOCABULARY = 160
 WINDOW = 8
@@ -139,3 +143,37 @@ def _size(name: str, value: int) -> int:
 def _token(name: str, value: Any) -> Any:
     """Special tokens keep clear of each other at the end of the vocabulary."""
     return value if not isinstance(value, int) or value < VOCABULARY else VOCABULARY - 1 - sum(map(ord, name)) % 40
+
+
+def tiny_inputs(
+    model: PreTrainedModel, lengths: Sequence[int] = (20, 13), side: str = "right", seed: int = 0
+) -> dict[str, Tensor]:
+    """A batch of random texts, or pictures, for a tiny model.
+
+    Args:
+        model: what ``tiny_model`` returns. lengths: tokens of each text. side: of the padding. seed: of the tokens.
+
+    Raises:
+        ArgumentError: the model takes neither input_ids nor pixel_values.
+    """
+    names = inspect.signature(model.forward).parameters
+    generator, b, most = torch.Generator().manual_seed(seed), len(lengths), max(lengths)
+    if "input_ids" not in names:
+        return _pictures(model, list(names), b, generator)
+    place = torch.arange(most) if side == "right" else torch.arange(most).flip(0)
+    mask = (place < torch.tensor(lengths)[:, None]).long()
+    inputs = {"input_ids": torch.randint(5, 100, (b, most), generator=generator), "attention_mask": mask}
+    if "decoder_input_ids" in names:
+        inputs["decoder_input_ids"] = torch.randint(5, 100, (b, 12), generator=generator)
+    if "bbox" in names:
+        inputs["bbox"] = torch.randint(0, 10, (b, most, 4), generator=generator).sort(-1).values
+    return inputs
+
+
+def _pictures(model: PreTrainedModel, names: list[str], b: int, generator: torch.Generator) -> dict[str, Tensor]:
+    if "pixel_values" not in names:
+        raise ArgumentError(f"it takes {', '.join(names[:3])}", where="tiny_inputs", fix="make its inputs by hand")
+    size = getattr(model.config, "image_size", SMALL["image_size"])
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    channels = getattr(model.config, "num_channels", 3)
+    return {"pixel_values": torch.randn(b, channels, height, width, generator=generator)}

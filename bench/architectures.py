@@ -1,0 +1,179 @@
+"""Every architecture of transformers under attn_implementation="attnmask", against eager attention.
+
+``python -m bench.architectures`` writes docs/architectures.md; it takes about a quarter of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from rich.progress import track
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+import attnmask as am
+from attnmask.errors import UnsupportedModelError
+from attnmask.hf.interface import attention_forward
+from attnmask.hf.tiny import tiny_inputs, tiny_model
+
+PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+SECONDS = 60
+# Above this something is wrong; equal computations in another order stay far below.
+TOLERANCE = 1e-4
+HEAD = """# Architectures of transformers under `attn_implementation="attnmask"`
+
+Written by `python -m bench.architectures` with transformers {transformers} and torch {torch}: {exact} of {all} model
+types agree with eager attention. Each is made tiny from its own config with large random weights, and run on two
+texts of 20 and 13 tokens (or on pictures) in float32. The numbers are the largest difference to eager attention at
+real tokens, relative to the largest output: padded on the right, padded on the left, and the largest difference of
+the gradients of all parameters, relative to the largest gradient. "Calls" counts the attention layers that ran.
+
+| model type | calls | right | left | gradients |
+|---|---|---|---|---|
+"""
+REST = """
+## Not covered, and why
+
+| model type | why |
+|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found of one model type: differences, or why there are none."""
+
+    name: str
+    calls: int = 0
+    right: float = 0.0
+    left: float = 0.0
+    grads: float = 0.0
+    why: str = ""
+
+
+def compared(name: str) -> Row:
+    """Run one model type under both implementations."""
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    warnings.simplefilter("ignore")
+    signal.signal(signal.SIGALRM, _too_slow)
+    signal.alarm(SECONDS)
+    try:
+        return _compared(name)
+    except UnsupportedModelError as error:
+        return Row(name, why=f"refused: {error.what}")
+    except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
+        return Row(name, why=f"its tiny copy does not run: {type(error).__name__}: {_first_line(error)}")
+    finally:
+        signal.alarm(0)
+
+
+def _too_slow(*_: Any) -> None:
+    raise TimeoutError(f"more than {SECONDS} s")
+
+
+def _first_line(error: Exception) -> str:
+    line = next(iter(str(error).strip().splitlines()), "")
+    return re.sub(r"(/[\w.-]+)+/", "", line).replace("|", "/")[:140]
+
+
+def _compared(name: str) -> Row:
+    model = tiny_model(name)
+    calls = _count_calls()
+    right, left = (tiny_inputs(model, side=side) for side in ("right", "left"))
+    first, again = (_hidden(model, "eager", right) for _ in range(2))
+    if not bool(torch.isfinite(first).all()):
+        return Row(name, why="eager attention gives no finite numbers on its tiny copy")
+    if not torch.equal(first, again):
+        return Row(name, why="two runs of eager attention differ")
+    sides = [
+        _difference(_hidden(model, "attnmask", inputs), _hidden(model, "eager", inputs)) for inputs in (right, left)
+    ]
+    if not calls:
+        return Row(name, why="asks no AttentionInterface: the string changes nothing")
+    used = len(calls) // (2 if "attention_mask" in right else 1)
+    return Row(name, used, *sides, _difference(_gradients(model, "attnmask", right), _gradients(model, "eager", right)))
+
+
+def _count_calls() -> list[str]:
+    am.hf.register()
+    calls: list[str] = []
+
+    def counted(module: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(type(module).__name__)
+        return attention_forward(module, *args, **kwargs)
+
+    AttentionInterface.register("attnmask", counted)
+    return calls
+
+
+def _output(model: PreTrainedModel, implementation: str, inputs: dict[str, Tensor]) -> Tensor:
+    model.set_attn_implementation(implementation)
+    found = model(**inputs)
+    hidden = getattr(found, "last_hidden_state", None)
+    hidden = found[0] if hidden is None else hidden
+    mask = inputs.get("attention_mask")
+    fits = mask is not None and mask.shape == hidden.shape[:2] and "decoder_input_ids" not in inputs
+    return hidden[mask.bool()] if fits else hidden
+
+
+def _hidden(model: PreTrainedModel, implementation: str, inputs: dict[str, Tensor]) -> Tensor:
+    with torch.no_grad():
+        return _output(model, implementation, inputs)
+
+
+def _gradients(model: PreTrainedModel, implementation: str, inputs: dict[str, Tensor]) -> Tensor:
+    model.zero_grad()
+    _output(model, implementation, inputs).pow(2).mean().backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def _difference(got: Tensor, want: Tensor) -> float:
+    return float((got - want).abs().max() / want.abs().max())
+
+
+def page_of(rows: Iterable[Row]) -> str:
+    """The page that says what was found."""
+    rows = list(rows)
+    shown = [_page_row(row) for row in rows]
+    exact = [line for line, covered in shown if covered]
+    head = HEAD.format(transformers=transformers.__version__, torch=torch.__version__, exact=len(exact), all=len(rows))
+    return head + "".join(exact) + REST + "".join(line for line, covered in shown if not covered)
+
+
+def _page_row(row: Row) -> tuple[str, bool]:
+    if row.why:
+        return f"| {row.name} | {row.why} |\n", False
+    worst = max(row.right, row.left, row.grads)
+    if not worst < TOLERANCE:
+        return f"| {row.name} | differs from eager attention by {worst:.1e} |\n", False
+    return f"| {row.name} | {row.calls} | {row.right:.0e} | {row.left:.0e} | {row.grads:.0e} |\n", True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=sorted(MODEL_MAPPING_NAMES), help="model types; all if left out")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    with ProcessPoolExecutor(arguments.processes, max_tasks_per_child=None) as pool:
+        found = pool.map(compared, arguments.names)
+        rows = list(track(found, total=len(arguments.names), description="architectures"))
+    if arguments.names == sorted(MODEL_MAPPING_NAMES):
+        PAGE.write_text(page_of(rows))
+    else:
+        print(page_of(rows))
+
+
+if __name__ == "__main__":
+    main()
