@@ -35,19 +35,34 @@ CONFIGS: dict[str, Any] = {
     "gpt2": lambda: tf.GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_head=4, n_layer=3, n_positions=64),
     "mistral": lambda: tf.MistralConfig(**SMALL, intermediate_size=64, num_key_value_heads=2, sliding_window=WINDOW),
 }
+# Decoders that are encoded and scored without padding, besides those above: heads of their own width, and few of keys.
+NARROW = {**SMALL, "intermediate_size": 64, "num_key_value_heads": 2, "head_dim": 8}
+SCORED: dict[str, Any] = {
+    "gpt_neox": lambda: tf.GPTNeoXConfig(**SMALL, intermediate_size=64),
+    "qwen2": lambda: tf.Qwen2Config(**NARROW),
+    "qwen3": lambda: tf.Qwen3Config(**NARROW),
+    "gemma": lambda: tf.GemmaConfig(**NARROW),
+    "gemma2": lambda: tf.Gemma2Config(**NARROW, sliding_window=WINDOW, attn_logit_softcapping=5.0),
+    "gemma3_text": lambda: tf.Gemma3TextConfig(**NARROW, sliding_window=WINDOW),
+    "phi": lambda: tf.PhiConfig(**SMALL, intermediate_size=64),
+    "olmo2": lambda: tf.Olmo2Config(**NARROW),
+    "granite": lambda: tf.GraniteConfig(**NARROW),
+    "starcoder2": lambda: tf.Starcoder2Config(**NARROW, sliding_window=WINDOW),
+    "smollm3": lambda: tf.SmolLM3Config(**NARROW, pad_token_id=0),
+}
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet", "modernbert")
 DECODERS = ("llama", "gpt2", "mistral")
 
 
-def tiny(name: str, seed: int = 0) -> PreTrainedModel:
+def tiny(name: str, seed: int = 0, kind: Any = tf.AutoModel) -> PreTrainedModel:
     """A model with random weights of standard deviation 0.3, in evaluation mode, under eager attention.
 
     With the usual 0.02 all scores are nearly 0, every key weighs the same, and masks that differ a little pass.
     """
     torch.manual_seed(seed)
-    config = CONFIGS[name]()
+    config = {**CONFIGS, **SCORED}[name]()
     config._attn_implementation = "eager"
-    model = tf.AutoModel.from_config(config)
+    model = kind.from_config(config)
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Embedding | tf.pytorch_utils.Conv1D):
             nn.init.normal_(module.weight, std=0.3)

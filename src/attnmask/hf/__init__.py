@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attnmask.hf.packed_mask import PackedMask as PackedMask
     from attnmask.hf.packing import packed as packed
     from attnmask.hf.pooling import pool as pool
+    from attnmask.hf.scoring import score as score
     from attnmask.hf.tiny import tiny_model as tiny_model
     from attnmask.hf.weighted_models import accept_weights as accept_weights
     from attnmask.hf.weighted_models import weighted as weighted
@@ -40,6 +41,7 @@ _HOMES = {
     "packed": "packing",
     "pool": "pooling",
     "register": "interface",
+    "score": "scoring",
     "tiny_model": "tiny",
     "token_weights": "weighting",
     "accept_weights": "weighted_models",

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attnmask.compile.plan import compile
+from attnmask.compile.plan import Plan, compile
 from attnmask.errors import ArgumentError
 from attnmask.hf.borrowing import borrowed
 from attnmask.hf.families import Family, encoder_of, most_tokens, position_ids
@@ -65,7 +65,9 @@ def encode(
     under ``attn_implementation="attnmask"``, and is afterwards as it was.
 
     Args:
-        model: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet or ModernBERT, with or without a head.
+        model: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet, ModernBERT, or a decoder such as Llama,
+            Mistral, Qwen, Gemma, Phi or GPT-2, of which ``pool="last"`` is the one token that has seen all; with or
+            without a head.
         tokenizer: its tokenizer.
         texts: N strings with something in them.
         pool: "mean" of a text's tokens, "cls" for its first, "last" for its last; of the last hidden state, and
@@ -101,12 +103,12 @@ def encode(
     if whole_number(token_budget, "token_budget", "encode") == 0:
         raise ArgumentError("token_budget is 0", where="encode(token_budget=)", fix="give 1 token or more")
     weighting = None if token_weights is None else Weighting(tokenizer, token_weights)
-    _check_vocabulary(base, tokenizer)
+    check_vocabulary(base, tokenizer)
     tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, weighting)
     job = Job(base, family, tokens, chosen)
     vectors = np.zeros((len(texts), base.config.hidden_size), dtype=np.float32)
     done = 0
-    batches = list(_batches(tokens.lengths, token_budget, order))
+    batches = list(batches_of(tokens.lengths, token_budget, order))
     with borrowed(base, token_budget, len(batches)), closing(_results(job, batches)) as results:
         for batch, result in results:
             vectors[batch] = result
@@ -116,7 +118,8 @@ def encode(
     return vectors
 
 
-def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise where the tokenizer has tokens that the model does not know."""
     known = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     if len(tokenizer) > known:
         raise ArgumentError(
@@ -126,7 +129,7 @@ def _check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         )
 
 
-def _batches(lengths: NDArray[np.int64], budget: int, order: BatchOrder) -> Iterator[NDArray[np.int64]]:
+def batches_of(lengths: NDArray[np.int64], budget: int, order: BatchOrder) -> Iterator[NDArray[np.int64]]:
     """Indices of texts, those of a batch longest first: neighbours of one length run as one call of a kernel."""
     arrival = np.arange(len(lengths)) if order is BatchOrder.KEEP else np.argsort(-lengths, kind="stable")
     first, total = 0, 0
@@ -154,14 +157,32 @@ def _results(job: Job, batches: list[NDArray[np.int64]]) -> Generator[tuple[NDAr
 
 def _encode_batch(job: Job, batch: NDArray[np.int64]) -> Tensor:
     """The vectors of some texts, float32 (texts, D)."""
-    lengths, at = job.tokens.lengths[batch], job.tokens.places(batch)
-    ids, device = job.tokens.ids[at].astype(np.int64), job.model.device
-    rows = {"input_ids": ids, "position_ids": position_ids(job.model, job.family, ids, lengths)}
-    if job.family.token_types:
-        rows["token_type_ids"] = job.tokens.types[at].astype(np.int64)
+    row = row_of_texts(job.model, job.family, job.tokens, batch)
+    with torch.inference_mode(), packed(row.plan, row.weights):
+        hidden = job.model(**row.inputs).last_hidden_state[0]
+        return pool_packed(hidden.float(), row.lengths, job.pool, row.weights).cpu()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Texts end to end: what the model gets, what attends to what, weights (T,) and tokens (texts,) of each text."""
+
+    inputs: dict[str, Any]
+    plan: Plan
+    weights: Tensor | None
+    lengths: Tensor
+
+
+def row_of_texts(base: PreTrainedModel, family: Family, tokens: Tokens, batch: NDArray[np.int64]) -> Row:
+    """The row of some texts, on the model's device."""
+    lengths, at = tokens.lengths[batch], tokens.places(batch)
+    ids, device = tokens.ids[at].astype(np.int64), base.device
+    rows = {"input_ids": ids, "position_ids": position_ids(base, family, ids, lengths)}
+    if family.token_types:
+        rows["token_type_ids"] = tokens.types[at].astype(np.int64)
     inputs: dict[str, Any] = {name: torch.from_numpy(row)[None].to(device) for name, row in rows.items()}
-    weights = None if job.tokens.weights is None else torch.from_numpy(job.tokens.weights[at]).to(device)
+    if family.causal:
+        inputs["use_cache"] = False
+    weights = None if tokens.weights is None else torch.from_numpy(tokens.weights[at]).to(device)
     plan = compile(documents(lengths=lengths), q=len(at))
-    with torch.inference_mode(), packed(plan, weights):
-        hidden = job.model(**inputs).last_hidden_state[0]
-        return pool_packed(hidden.float(), torch.from_numpy(lengths).to(device), job.pool, weights).cpu()
+    return Row(inputs, plan, weights, torch.from_numpy(lengths).to(device))

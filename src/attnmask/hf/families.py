@@ -1,4 +1,4 @@
-"""The encoders that run padding-free and exactly, and how each of them counts positions."""
+"""The models that run padding-free and exactly, and how each of them counts positions."""
 
 from __future__ import annotations
 
@@ -25,26 +25,44 @@ class Family:
         model: name of the class without a head.
         after_pad: whether positions count from the padding index + 1, and tokens of the pad id are not counted.
         token_types: whether it adds token types, which it would otherwise look up by position.
+        causal: whether a token sees those before it alone.
     """
 
     model: str
-    after_pad: bool
-    token_types: bool
+    after_pad: bool = False
+    token_types: bool = False
+    causal: bool = False
 
 
 FAMILIES = {
-    "bert": Family("BertModel", after_pad=False, token_types=True),
+    "bert": Family("BertModel", token_types=True),
     "roberta": Family("RobertaModel", after_pad=True, token_types=True),
     "xlm-roberta": Family("XLMRobertaModel", after_pad=True, token_types=True),
     "camembert": Family("CamembertModel", after_pad=True, token_types=True),
-    "distilbert": Family("DistilBertModel", after_pad=False, token_types=False),
-    "mpnet": Family("MPNetModel", after_pad=True, token_types=False),
-    "modernbert": Family("ModernBertModel", after_pad=False, token_types=False),
+    "distilbert": Family("DistilBertModel"),
+    "mpnet": Family("MPNetModel", after_pad=True),
+    "modernbert": Family("ModernBertModel"),
+    "gpt2": Family("GPT2Model", causal=True),
+    "gpt_neox": Family("GPTNeoXModel", causal=True),
+    "llama": Family("LlamaModel", causal=True),
+    "mistral": Family("MistralModel", causal=True),
+    "qwen2": Family("Qwen2Model", causal=True),
+    "qwen3": Family("Qwen3Model", causal=True),
+    "gemma": Family("GemmaModel", causal=True),
+    "gemma2": Family("Gemma2Model", causal=True),
+    "gemma3_text": Family("Gemma3TextModel", causal=True),
+    "phi": Family("PhiModel", causal=True),
+    "olmo2": Family("Olmo2Model", causal=True),
+    "granite": Family("GraniteModel", causal=True),
+    "starcoder2": Family("Starcoder2Model", causal=True),
+    "smollm3": Family("SmolLM3Model", causal=True),
 }
+# Rotary positions that depend on the length of the row, not of the text.
+BY_LENGTH = ("dynamic", "longrope")
 
 
 def encoder_of(model: Any) -> tuple[PreTrainedModel, Family]:
-    """The encoder inside a model, and its family.
+    """The model without its head, and its family.
 
     Args:
         model: of transformers, with or without a head.
@@ -78,13 +96,21 @@ def _reasons_against(base: PreTrainedModel) -> list[str]:
     own_code = type(base).__name__ == family.model and type(base).__module__.startswith("transformers.models.")
     positions = getattr(config, "position_embedding_type", "absolute")
     chunk = getattr(config, "chunk_size_feed_forward", 0)
+    by_length = sorted(set(_rope_types(getattr(config, "rope_parameters", None) or {})) & set(BY_LENGTH))
     reasons = {
         f"runs code of its own, {type(base).__module__}.{type(base).__name__}": not own_code,
-        "is configured as a decoder (is_decoder=True)": getattr(config, "is_decoder", False),
+        "is configured as a decoder (is_decoder=True)": not family.causal and getattr(config, "is_decoder", False),
         f"has position_embedding_type={positions!r}": positions != "absolute",
+        f"turns positions by the length of the row ({', '.join(by_length)})": bool(by_length),
         f"cuts its feed-forward layers into chunks (chunk_size_feed_forward={chunk})": chunk > 0,
     }
     return [reason for reason, holds in reasons.items() if holds]
+
+
+def _rope_types(rope: dict[str, Any]) -> list[str]:
+    """Of all layers; parameters may be given by kind of layer."""
+    own = [rope["rope_type"]] if "rope_type" in rope else []
+    return own + [kind for inner in rope.values() if isinstance(inner, dict) for kind in _rope_types(inner)]
 
 
 def most_tokens(base: PreTrainedModel, family: Family) -> int:
