@@ -72,8 +72,8 @@ class Cell:
 
     @property
     def best(self) -> str:
-        """The fastest peer."""
-        return min((name for name in self.times if name != OURS), key=self.times.__getitem__)
+        """The fastest peer; none where all need more memory than there is."""
+        return min((name for name in self.times if name != OURS), key=self.times.__getitem__, default="none")
 
     def over(self, peer: str) -> float:
         """How many times as fast as a peer we are; nan where it did not run."""
@@ -103,21 +103,30 @@ def print_table(setting: Setting, cells: Iterable[Cell], way: str) -> None:
         table.add_column(column, justify="right")
     own = [cell for cell in cells if cell.way == way]
     for cell in own:
-        ratios = (_ratio(cell.over(peer)) for peer in ("sdpa dense", "flex", "hf eager", "hf sdpa"))
+        ratios = (_number(cell.over(peer), 2) for peer in ("sdpa dense", "flex", "hf eager", "hf sdpa"))
         table.add_row(
             cell.mask,
             f"{cell.times[OURS] * 1e3:.1f}",
             cell.best,
-            f"{cell.times[cell.best] * 1e3:.1f}",
-            f"{cell.over(cell.best):.2f}",
+            _number(cell.times.get(cell.best, math.nan) * 1e3, 1),
+            _number(cell.over(cell.best), 2),
             *ratios,
             f"{cell.share:.2f}",
         )
     means = [geometric_mean(cell.over(peer) for cell in own) for peer in ("sdpa dense", "flex", "hf eager", "hf sdpa")]
-    least = min(cell.over(cell.best) for cell in own)
+    least = min((cell.over(cell.best) for cell in own if cell.best != "none"), default=math.nan)
     shares = [cell.share for cell in own]
     share = f"{sum(shares) / len(shares):.2f}, least {min(shares):.2f}"
-    table.add_row("geometric mean", "", "", "", f"least {least:.2f}", *map(_ratio, means), share, style="bold")
+    table.add_row(
+        "geometric mean",
+        "",
+        "",
+        "",
+        f"least {_number(least, 2)}",
+        *(_number(mean, 2) for mean in means),
+        share,
+        style="bold",
+    )
     console.print(table)
 
 
@@ -127,8 +136,8 @@ def geometric_mean(values: Iterable[float]) -> float:
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
 
 
-def _ratio(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.2f}"
+def _number(value: float, digits: int) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 # Memory.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
-
-from attnmask.errors import ArgumentError
 
 VOCABULARY = 160
 WINDOW = 8
@@ -51,7 +49,8 @@ SIZES: tuple[tuple[int, str], ...] = (
     (4, "rotary_dim"),
     (1, "n_group topk_group"),
     (16, "kv_lora_rank global_head_dim qk_head_dim index_head_dim patch_size"),
-    (VOCABULARY, "vocab_size text_vocab_size vocab_size_per_layer_input codebook_size"),
+    (VOCABULARY, "vocab_size text_vocab_size vocab_size_per_layer_input"),
+    (64, "codebook_size"),
     (
         128,
         "max_position_embeddings n_positions max_source_positions max_target_positions max_seq_len seq_length "
@@ -147,33 +146,46 @@ def _token(name: str, value: Any) -> Any:
 
 def tiny_inputs(
     model: PreTrainedModel, lengths: Sequence[int] = (20, 13), side: str = "right", seed: int = 0
-) -> dict[str, Tensor]:
-    """A batch of random texts, or pictures, for a tiny model.
+) -> Iterator[dict[str, Tensor]]:
+    """Batches that a tiny model might take, the likeliest first: texts, with pictures; pictures; sounds.
 
     Args:
         model: what ``tiny_model`` returns. lengths: tokens of each text. side: of the padding. seed: of the tokens.
-
-    Raises:
-        ArgumentError: the model takes neither input_ids nor pixel_values.
     """
     names = inspect.signature(model.forward).parameters
-    generator, b, most = torch.Generator().manual_seed(seed), len(lengths), max(lengths)
-    if "input_ids" not in names:
-        return _pictures(model, list(names), b, generator)
+    generator = torch.Generator().manual_seed(seed)
+    texts = _texts(lengths, side, generator) if "input_ids" in names else {}
+    if "decoder_input_ids" in names:
+        texts["decoder_input_ids"] = torch.randint(5, 100, (len(lengths), 12), generator=generator)
+    if "bbox" in names:
+        boxes = torch.randint(0, 10, (len(lengths), max(lengths), 4), generator=generator)
+        texts["bbox"] = boxes.sort(-1).values
+    if "input_ids" in texts:
+        yield texts
+    for name, shape in _media(model.config, len(lengths)):
+        if name in names:
+            yield texts | {name: torch.randn(*shape, generator=generator)}
+
+
+def _texts(lengths: Sequence[int], side: str, generator: torch.Generator) -> dict[str, Tensor]:
+    most = max(lengths)
     place = torch.arange(most) if side == "right" else torch.arange(most).flip(0)
     mask = (place < torch.tensor(lengths)[:, None]).long()
-    inputs = {"input_ids": torch.randint(5, 100, (b, most), generator=generator), "attention_mask": mask}
-    if "decoder_input_ids" in names:
-        inputs["decoder_input_ids"] = torch.randint(5, 100, (b, 12), generator=generator)
-    if "bbox" in names:
-        inputs["bbox"] = torch.randint(0, 10, (b, most, 4), generator=generator).sort(-1).values
-    return inputs
+    ids = torch.randint(5, 100, mask.shape, generator=generator)
+    return {"input_ids": torch.where(mask == 1, ids, 1), "attention_mask": mask}
 
 
-def _pictures(model: PreTrainedModel, names: list[str], b: int, generator: torch.Generator) -> dict[str, Tensor]:
-    if "pixel_values" not in names:
-        raise ArgumentError(f"it takes {', '.join(names[:3])}", where="tiny_inputs", fix="make its inputs by hand")
-    size = getattr(model.config, "image_size", SMALL["image_size"])
+def _media(config: PreTrainedConfig, batch: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    own = getattr(config, "vision_config", config)
+    size = getattr(own, "image_size", SMALL["image_size"])
     height, width = size if isinstance(size, list | tuple) else (size, size)
-    channels = getattr(model.config, "num_channels", 3)
-    return {"pixel_values": torch.randn(b, channels, height, width, generator=generator)}
+    picture = (getattr(own, "num_channels", 3), height, width)
+    yield "pixel_values", (batch, *picture)
+    yield "pixel_values", (batch, getattr(own, "num_frames", 4), *picture)
+    mels = getattr(config, "num_mel_bins", getattr(config, "feature_size", 80))
+    frames = 2 * getattr(config, "max_source_positions", 64)
+    yield "input_features", (batch, mels, frames)
+    yield "input_features", (batch, 64, mels)
+    yield "input_values", (batch, 4000)
+    yield "input_values", (batch, 1, 4000)
+    yield "input_values", (batch, 64, mels)
