@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.collator import Order, pack
-from tests.hf.models import CONFIGS, LENGTHS, SMALL, VOCABULARY
+from tests.hf.models import CONFIGS, LENGTHS, SCORED, SMALL, VOCABULARY
 
 # Lengths that leave no row of a window without a key: there eager attention in float64 has gradients of NaN.
 FILLED = (20, 14, 13, 15)
@@ -36,7 +36,7 @@ class Tokens:
 
 def model_of(name: str, kind: Any = None, seed: int = 0, **changes: Any) -> tf.PreTrainedModel:
     torch.manual_seed(seed)
-    config = CONFIGS[name]()
+    config = {**CONFIGS, **SCORED}[name]()
     for key, value in {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, **changes}.items():
         setattr(config, key, value)
     config._attn_implementation = "eager"
