@@ -22,7 +22,7 @@ from attnmask.hf.collator import PackingCollator
 from examples.stdlib_docstrings import stdlib_docstrings
 
 TEXTS = 32
-STEPS = 12
+STEPS = 4
 ROW = 2048
 MOST = 512
 console = Console(width=120)
