@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ class PackingCollator:
 
         weights = rows_of("weights", 1.0).float() if "weights" in ordered[0] else None
         batch = {
-            "input_ids": rows_of("input_ids", int(self.tokenizer.pad_token_id or 0)),
+            "input_ids": rows_of("input_ids", cast(int, self.tokenizer.pad_token_id)),
             "position_ids": torch.from_numpy(layout.positions() + self.first_position),
             "attention_mask": PackedMask.of(layout, weights),
         }
@@ -150,7 +150,8 @@ class PackingCollator:
     def _masked(self, input_ids: Tensor, is_token: Tensor) -> dict[str, Tensor]:
         from transformers import DataCollatorForLanguageModeling
 
-        special = [self.tokenizer.get_special_tokens_mask(row, already_has_special_tokens=True) for row in input_ids]
+        rows: list[list[int]] = input_ids.tolist()
+        special = [self.tokenizer.get_special_tokens_mask(row, already_has_special_tokens=True) for row in rows]
         fixed = torch.tensor(special, dtype=torch.bool) | ~is_token
         masking = DataCollatorForLanguageModeling(self.tokenizer, mlm=True, mlm_probability=self.mlm_probability)
         masked, labels = masking.torch_mask_tokens(input_ids, special_tokens_mask=fixed)

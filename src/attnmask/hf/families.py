@@ -110,7 +110,9 @@ def _reasons_against(base: PreTrainedModel) -> list[str]:
 def _rope_types(rope: dict[str, Any]) -> list[str]:
     """Of all layers; parameters may be given by kind of layer."""
     own = [rope["rope_type"]] if "rope_type" in rope else []
-    return own + [kind for inner in rope.values() if isinstance(inner, dict) for kind in _rope_types(inner)]
+    return own + [
+        kind for inner in rope.values() if isinstance(inner, dict) for kind in _rope_types(cast(dict[str, Any], inner))
+    ]
 
 
 def most_tokens(base: PreTrainedModel, family: Family) -> int:

@@ -206,7 +206,7 @@ def _takes_bools(module: str) -> bool:
     """Whether the models of a file are written for masks of bools: those that run under sdpa are."""
     own = vars(sys.modules[module]).values()
     bases = [x for x in own if isinstance(x, type) and issubclass(x, PreTrainedModel) and x is not PreTrainedModel]
-    return all(base._supports_sdpa for base in bases)
+    return all(base._supports_sdpa for base in bases)  # pyright: ignore[reportPrivateUsage]
 
 
 def mask_of_call(

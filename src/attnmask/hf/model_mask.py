@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -88,7 +88,10 @@ def _plainly(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 def _with_bools(value: Any) -> Any:
     if isinstance(value, ModelMask):
         return value.to_bools()
-    return type(value)(map(_with_bools, value)) if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    values = cast(Sequence[Any], value)
+    return type(values)(map(_with_bools, values))  # pyright: ignore[reportCallIssue]
 
 
 def _refuse_sum() -> NoReturn:

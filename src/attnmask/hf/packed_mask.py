@@ -34,9 +34,11 @@ class Layout:
 
     def ids(self) -> IntArray:
         """The document of each token in its row, int64 (B, T), -1 where there is none."""
-        ids = np.full((int(self.rows.max()) + 1, int((self.starts + self.lengths).max())), -1, dtype=np.int64)
-        for number, (row, start, length) in enumerate(zip(self.rows, self.starts, self.lengths, strict=True)):
-            ids[row, start : start + length] = number
+        shape = int(self.rows.max()) + 1, int((self.starts + self.lengths).max())
+        ids: IntArray = np.full(shape, -1, dtype=np.int64)
+        for number in range(len(self.rows)):
+            row, start = int(self.rows[number]), int(self.starts[number])
+            ids[row, start : start + int(self.lengths[number])] = number
         return ids
 
     def positions(self) -> IntArray:

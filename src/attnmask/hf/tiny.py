@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,7 @@ def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     torch.manual_seed(seed)
     config = tiny_config(model_type)
     config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    model: PreTrainedModel = AutoModel.from_config(config)
+    model = cast(PreTrainedModel, AutoModel.from_config(config))  # pyright: ignore[reportUnknownMemberType]
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.3)
@@ -102,7 +102,9 @@ def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
 
 def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     own = kind()
-    given = {name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")}
+    given: dict[str, Any] = {
+        name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")
+    }
     sizes: dict[str, Any] = {
         name: _size(name, value) for name, value in given.items() if name in SMALL and _is_size(value)
     }
@@ -111,7 +113,7 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
         sizes |= {"num_key_value_heads": HEADS} if "num_key_value_heads" in given else {}
     # Some models ask for these, and have no default.
     sizes |= {name: SMALL[name] for name in ("head_dim", "num_key_value_heads") if given.get(name, 0) is None}
-    rope = given.get("rope_parameters") or {}
+    rope: dict[str, Any] = given.get("rope_parameters") or {}
     if "mrope_section" in {*rope, *getattr(kind, "ignore_keys_at_rope_validation", ())}:
         sizes["rope_parameters"] = {**rope, "mrope_section": _sections(rope.get("partial_rotary_factor", 1.0))}
     types = list(dict.fromkeys(getattr(own, "layer_types", None) or ()))
@@ -119,10 +121,10 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
         layers = next(name for name in LAYERS if name in given)
         sizes |= {"layer_types": types if len(types) > 1 else types * 2, layers: max(len(types), 2)}
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
-    parts = {
-        name: _shrunk(type(getattr(own, name))) for name in own.sub_configs if getattr(own, name, None) is not None
-    }
-    return kind(**{**sizes, **tokens, **parts})
+    inner: dict[str, Any] = {name: getattr(own, name, None) for name in cast(dict[str, Any], own.sub_configs)}
+    parts = {name: _shrunk(type(part)) for name, part in inner.items() if part is not None}
+    changes: dict[str, Any] = sizes | tokens | parts
+    return kind(**changes)
 
 
 def _sections(share: float) -> list[int]:
@@ -178,8 +180,8 @@ def _texts(lengths: Sequence[int], side: str, generator: torch.Generator) -> dic
 def _media(config: PreTrainedConfig, batch: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     own = getattr(config, "vision_config", config)
     size = getattr(own, "image_size", SMALL["image_size"])
-    height, width = size if isinstance(size, list | tuple) else (size, size)
-    picture = (getattr(own, "num_channels", 3), height, width)
+    sides = cast(Sequence[int], size) if isinstance(size, list | tuple) else (size, size)
+    picture: tuple[int, ...] = (getattr(own, "num_channels", 3), *sides)
     yield "pixel_values", (batch, *picture)
     yield "pixel_values", (batch, getattr(own, "num_frames", 4), *picture)
     mels = getattr(config, "num_mel_bins", getattr(config, "feature_size", 80))
