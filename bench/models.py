@@ -117,7 +117,7 @@ def _rates(step: Callable[..., None], ways: dict[str, list[tuple[int, dict[str, 
     return {way: sum(tokens for tokens, _ in batches) / spent[way] for way, batches in ways.items()}
 
 
-def print_generation(prompts: Iterable[int] = (64, 512), batch: int = 8, tokens: int = 64) -> None:
+def print_generation(prompts: Iterable[int] = (256,), batch: int = 8, tokens: int = 16) -> None:
     """Tokens a second of a left-padded batch."""
     table = Table(title=f"greedy generation of {tokens} tokens, left-padded batch of {batch}", title_justify="left")
     for column in ("prompt", "sdpa tokens/s", "attnmask tokens/s", "ratio"):

@@ -150,7 +150,7 @@ class PackingCollator:
     def _masked(self, input_ids: Tensor, is_token: Tensor) -> dict[str, Tensor]:
         from transformers import DataCollatorForLanguageModeling
 
-        rows: list[list[int]] = input_ids.tolist()
+        rows: list[list[int]] = cast(Any, input_ids).tolist()
         special = [self.tokenizer.get_special_tokens_mask(row, already_has_special_tokens=True) for row in rows]
         fixed = torch.tensor(special, dtype=torch.bool) | ~is_token
         masking = DataCollatorForLanguageModeling(self.tokenizer, mlm=True, mlm_probability=self.mlm_probability)

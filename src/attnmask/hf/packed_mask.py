@@ -44,7 +44,7 @@ class Layout:
     def positions(self) -> IntArray:
         """How many tokens of its document stand before each token, int64 (B, T), 0 where there is none."""
         ids = self.ids()
-        return np.where(ids < 0, 0, np.arange(ids.shape[1]) - self.starts[ids])
+        return np.where(ids < 0, 0, np.arange(ids.shape[1]) - self.starts[ids])  # pyright: ignore[reportUnknownArgumentType]
 
 
 class PackedMask(Tensor):

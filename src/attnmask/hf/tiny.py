@@ -122,7 +122,9 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
         sizes |= {"layer_types": types if len(types) > 1 else types * 2, layers: max(len(types), 2)}
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
     inner: dict[str, Any] = {name: getattr(own, name, None) for name in cast(dict[str, Any], own.sub_configs)}
-    parts = {name: _shrunk(type(part)) for name, part in inner.items() if part is not None}
+    parts = {
+        name: _shrunk(cast(type[PreTrainedConfig], type(part))) for name, part in inner.items() if part is not None
+    }
     changes: dict[str, Any] = sizes | tokens | parts
     return kind(**changes)
 
