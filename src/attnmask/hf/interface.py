@@ -146,6 +146,7 @@ def attention_forward(
         UnsupportedModelError: a paged cache, or attention weights are asked for.
     """
     refuse_unless_exact(module, kwargs)
+    _refuse_bools_added_to(module, attention_mask)
     mask = mask_of_call(module, query, key, attention_mask, is_causal)
     changes = Changes(
         softcap=kwargs.get("softcap"),
@@ -201,6 +202,18 @@ def _arguments_of_eager(module: str) -> frozenset[str]:
     return frozenset(inspect.signature(eager).parameters) if eager is not None else frozenset()
 
 
+def _refuse_bools_added_to(module: nn.Module, given: Tensor | None) -> None:
+    """Raise for a user's mask of bools in a model that may have added something to it on the way."""
+    if given is None or isinstance(given, ModelMask) or given.dtype != torch.bool:
+        return
+    if not _takes_bools(type(module).__module__):
+        raise UnsupportedModelError(
+            "the model's code adds to its masks, and this one is of bools",
+            where=f"{WHERE}, {type(module).__name__}",
+            fix=USE_EAGER,
+        )
+
+
 @cache
 def _takes_bools(module: str) -> bool:
     """Whether the models of a file are written for masks of bools: those that run under sdpa are."""
@@ -218,12 +231,6 @@ def mask_of_call(
     queries, keys = query.shape[2], key.shape[2]
     weights = weights_of_keys(range(keys))
     if given is not None:
-        if given.dtype == torch.bool and not _takes_bools(type(module).__module__):
-            raise UnsupportedModelError(
-                "the model's code adds to its masks, and this one is of bools",
-                where=f"{WHERE}, {type(module).__name__}",
-                fix=USE_EAGER,
-            )
         return ModelMask.of(lift("hf_4d", given.expand(-1, -1, queries, -1) if given.ndim == 4 else given), weights)
     # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.
     causal_wanted = queries > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal)
