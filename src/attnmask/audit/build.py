@@ -1,0 +1,285 @@
+"""From what a person names to a Subject: a model, a folder, a model type of transformers, or module:factory."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnmask.audit.declared import layers_of_config
+from attnmask.audit.subject import Kind, Run, Subject, in_double, output_name, plain_inputs
+from attnmask.audit.verdict import CouldNotRun
+from attnmask.audit.weights import GAIN, REDRAW, redraw
+from attnmask.errors import ArgumentError
+from attnmask.mask.atoms import causal
+from attnmask.mask.expr import Mask, atoms_of
+
+TRIED = ("eager", "sdpa", "attnmask")
+WHERE = "audit(model=)"
+MODES = {
+    "causal": "AutoModelForCausalLM",
+    "masked": "AutoModelForMaskedLM",
+    "base": "AutoModel",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "classification": "AutoModelForSequenceClassification",
+}
+
+
+def subject_of(
+    model: Any,
+    mask: Mask | Sequence[Mask] | None = None,
+    forward: Callable[..., Any] | None = None,
+    source: Sequence[str] = (),
+    redraw_weights: bool = False,
+) -> Subject:
+    """The subject of an audit, ready to run: a copy of the model in evaluation mode.
+
+    Args:
+        model: nn.Module. mask: what it is declared to obey, for all layers or one for each; a transformers config
+            declares its own. forward: how to call the model. source: lines that make it, for reproductions.
+        redraw_weights: whether its weights mean nothing and may be drawn so that masks show.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"{type(model).__name__} is no torch module", where=WHERE, fix="give an nn.Module")
+    model = copy.deepcopy(model).eval()
+    lines = list(source) or ["model = ...  # the model that was audited"]
+    if redraw_weights:
+        redraw(model)
+        lines += [line.format(gain=GAIN) for line in REDRAW]
+    config = getattr(model, "config", None)
+    kind = _kind(model, config, mask)
+    subject = Subject(
+        name=type(model).__name__,
+        model=model,
+        kind=kind,
+        source=tuple(lines),
+        layers=_layers(mask, config, kind),
+        tokens=_plain_tokens(model, config),
+        pad=_pad(config),
+        first=_first_position(model),
+        forward=forward,
+    )
+    with torch.no_grad():
+        subject.output = output_name(subject.call(plain_inputs(subject)))
+    subject = in_double(subject)
+    if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
+        subject.source = (*subject.source, "model.double()")
+    subject.implementations = _implementations(subject)
+    return subject
+
+
+def subject_from_type(model_type: str, mode: str = "") -> Subject:
+    """An architecture of transformers, tiny, with large random weights.
+
+    Args:
+        model_type: such as "llama". mode: of ``MODES``; the first that the architecture has if left out.
+
+    Raises:
+        ArgumentError: there is no such architecture, or not in that mode.
+    """
+    import transformers
+
+    from attnmask.hf.tiny import tiny_config
+
+    modes = modes_of(model_type)
+    if not modes:
+        raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix="such as llama or bert")
+    mode = mode or modes[0]
+    if mode not in modes:
+        raise ArgumentError(f"{model_type} has no mode {mode!r}", where=WHERE, fix=f"it has {', '.join(modes)}")
+    config = tiny_config(model_type)
+    if mode == "causal" and getattr(config, "is_decoder", None) is False:
+        config.is_decoder = True
+    if mode == "causal" and hasattr(config, "add_cross_attention"):
+        config.add_cross_attention = True
+    if mode == "seq2seq" and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = _pad(config)
+    if mode == "classification":
+        config.pad_token_id = _pad(config)
+    torch.manual_seed(0)
+    auto: Any = getattr(transformers, MODES[mode])
+    with quiet():
+        model = auto.from_config(config, attn_implementation="eager")
+        subject = subject_of(model, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True)
+    subject.name = f"{model_type} ({mode})"
+    return subject
+
+
+def modes_of(model_type: str) -> list[str]:
+    """The modes in which transformers has an architecture, of those that read text."""
+    from transformers.models.auto import modeling_auto as auto
+
+    tables: dict[str, Any] = {
+        "causal": auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "masked": auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "seq2seq": auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        "classification": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "base": auto.MODEL_MAPPING_NAMES,
+    }
+    return [mode for mode, table in tables.items() if model_type in table]
+
+
+def subject_from_folder(folder: str) -> Subject:
+    """A model that ``save_pretrained`` wrote, with the class that it was saved from."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder)
+    names = getattr(config, "architectures", None) or ["AutoModel"]
+    kind: Any = getattr(transformers, names[0], transformers.AutoModel)
+    lines = (
+        "import torch, transformers",
+        f"model = transformers.{kind.__name__}.from_pretrained({folder!r}).eval()",
+    )
+    with quiet():
+        return subject_of(kind.from_pretrained(folder), source=lines)
+
+
+def subject_from_factory(text: str, mask: Mask | None) -> Subject:
+    """What a function of a person's own module returns: ``package.module:function``."""
+    module_name, _, name = text.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ArgumentError(f"{text} cannot be imported: {error}", where=WHERE, fix="give module:function") from error
+    finally:
+        sys.path.pop(0)
+    lines = ("import torch", f"from {module_name} import {name}", f"model = {name}().eval()")
+    return subject_of(factory(), mask, source=lines)
+
+
+def subject_from_text(text: str, mode: str = "", mask: Mask | None = None) -> Subject:
+    """A folder, ``module:factory``, or a model type."""
+    if Path(text).is_dir():
+        return subject_from_folder(text)
+    if ":" in text:
+        return subject_from_factory(text, mask)
+    return subject_from_type(text, mode)
+
+
+class quiet:
+    """What transformers says while a model is made is no part of an audit."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        self._before = logging.root.manager.disable
+        logging.disable(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        logging.disable(self._before)
+        self._warnings.__exit__(None, None, None)
+
+
+def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:
+    changed = {
+        name: value
+        for name, value in config.to_diff_dict().items()
+        if name not in ("transformers_version", "model_type", "architectures", "_attn_implementation", "dtype")
+    }
+    return [
+        f"import torch; from transformers import AutoConfig, {auto}",
+        "torch.manual_seed(0)",
+        f"config = AutoConfig.for_model({model_type!r}, **{changed!r})",
+        f"model = {auto}.from_config(config, attn_implementation='eager').eval()",
+    ]
+
+
+def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> Kind:
+    if getattr(config, "is_encoder_decoder", False):
+        return Kind.ENCODER_DECODER
+    if mask is not None:
+        first = mask if isinstance(mask, Mask) else mask[0]
+        return Kind.CAUSAL if causal() in atoms_of(first) else Kind.BIDIRECTIONAL
+    if config is None:
+        return Kind.BIDIRECTIONAL
+    from transformers.models.auto import modeling_auto as auto
+
+    name, own = type(model).__name__, getattr(config, "model_type", "")
+    decoders = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    is_bidirectional = own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES or own not in decoders
+    if getattr(config, "is_decoder", False) or (name in decoders.values() and not is_bidirectional):
+        return Kind.CAUSAL
+    return Kind.BIDIRECTIONAL if is_bidirectional else Kind.CAUSAL
+
+
+def _layers(mask: Mask | Sequence[Mask] | None, config: Any, kind: Kind) -> Sequence[Mask | None] | None:
+    if mask is not None:
+        return [mask] if isinstance(mask, Mask) else list(mask)
+    if config is None or kind is Kind.ENCODER_DECODER:
+        return None
+    return layers_of_config(config, kind is Kind.CAUSAL)
+
+
+def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
+    """Ids that a config gives no meaning, inside the vocabulary."""
+    tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
+    size = tables[0].num_embeddings if tables else 100
+    embed = getattr(model, "get_input_embeddings", None)
+    with_inputs = embed() if embed is not None else None
+    size = getattr(with_inputs, "num_embeddings", size)
+    special = set(_special_ids(config.to_dict() if config is not None else {}))
+    ids = [i for i in range(5, size) if i not in special]
+    return torch.tensor(ids[:2000])
+
+
+def _special_ids(values: Any) -> list[int]:
+    found: list[int] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += _special_ids(value)
+        elif isinstance(name, str) and ("token" in name or name.endswith("_id")):
+            several = value if isinstance(value, list) else [value]
+            found += [v for v in several if isinstance(v, int) and not isinstance(v, bool)]
+    return found
+
+
+def _pad(config: Any) -> int:
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    value = getattr(text, "pad_token_id", None)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _first_position(model: nn.Module) -> int:
+    """Where a table of positions keeps a row for padding, texts start behind it."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
+            return module.padding_idx + 1
+    return 0
+
+
+def _implementations(subject: Subject) -> tuple[str, ...]:
+    if not subject.is_transformers:
+        return ("",)
+    model: Any = subject.model
+    try:
+        can_set = model._can_set_attn_implementation()
+    except Exception:  # an older release decides by the source of the model's file
+        can_set = False
+    if not can_set:
+        return ("",)
+    from attnmask.hf.interface import register
+
+    register()
+    own = model.config._attn_implementation
+    return tuple(name for name in TRIED if _runs(subject, name, own)) or ("",)
+
+
+def _runs(subject: Subject, implementation: str, own: str) -> bool:
+    try:
+        with quiet():
+            subject.model.set_attn_implementation(implementation)  # pyright: ignore
+            subject.run(Run(plain_inputs(subject)))
+    except Exception:  # a model that does not support it says so in its own ways
+        subject.model.set_attn_implementation(own)  # pyright: ignore
+        return False
+    return True

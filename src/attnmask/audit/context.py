@@ -1,0 +1,77 @@
+"""What probes share: the subject, how loud it is, and how a measurement becomes a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from attnmask.audit.inputs import Padded
+from attnmask.audit.measure import Comparison, Scale, scale_of
+from attnmask.audit.mixers import mixers_of
+from attnmask.audit.positions import is_shift, padded_and_alone
+from attnmask.audit.script import script_of
+from attnmask.audit.subject import Run, Subject
+from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.audit.whitebox import Mismatch, mismatches
+
+
+@dataclass
+class Context:
+    """A subject under audit."""
+
+    subject: Subject
+    scales: dict[tuple[str, bool], Scale] = field(default_factory=dict[tuple[str, bool], Scale])
+
+    def scale(self, implementation: str = "", train: bool = False) -> Scale:
+        """Power and noise under an implementation; measured once."""
+        key = implementation, train
+        if key not in self.scales:
+            self.scales[key] = scale_of(self.subject, implementation, train)
+        return self.scales[key]
+
+    def compare(
+        self,
+        probe: str,
+        comparison: Comparison,
+        cell: Mapping[str, str],
+        what: str,
+        batch: Padded | None = None,
+        scale: Scale | None = None,
+    ) -> Finding:
+        """Run a comparison whose sides must be equal, and judge it; ``batch`` is that of the left side."""
+        left = comparison.left
+        try:
+            scale = scale or self.scale(left.implementation, left.train)
+            number = comparison.measured(self.subject)
+        except CouldNotRun as error:
+            return Finding(probe, Verdict.COULD_NOT_RUN, str(error), cell)
+        measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
+        verdict = scale.verdict(number)
+        if verdict is not Verdict.BUG:
+            return Finding(probe, verdict, what, cell, **measured)
+        script = script_of(self.subject, comparison)
+        wrong = self.first_mismatch(left, batch) if batch is not None else None
+        if wrong is not None:
+            return Finding(
+                probe, verdict, what, cell, **measured, since=wrong.where, cause=wrong.cause, script=script,
+                expected=wrong.expected, received=wrong.received,
+            )  # fmt: skip
+        mixers = mixers_of(self.subject.model)
+        if mixers:
+            cause = f"attention is as declared; {', '.join(mixers)} mix tokens without a mask"
+            return Finding(probe, Verdict.BY_DESIGN, what, cell, **measured, cause=cause)
+        cause = "attention is as declared: something else mixes tokens" if batch is not None else ""
+        return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)
+
+    def shifts(self, implementation: str) -> bool:
+        """Whether left padding moves absolute positions, and nothing else."""
+        comparison, own = padded_and_alone(self.subject, "left", implementation, 2, "default")
+        return is_shift(self.subject, comparison, own, self.scale(implementation).threshold)
+
+    def first_mismatch(self, run: Run, batch: Padded) -> Mismatch | None:
+        """The first layer that receives another mask than declared; None if all are right, or cannot be seen."""
+        try:
+            return next(mismatches(self.subject, run, batch), None)
+        except Exception:  # a model may refuse to be looked into; the black box has spoken already
+            return None

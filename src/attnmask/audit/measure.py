@@ -1,0 +1,111 @@
+"""How far two runs differ, and what difference means anything: power and noise first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attnmask.audit.inputs import padded
+from attnmask.audit.subject import Kind, Run, Subject, plain_inputs
+from attnmask.audit.verdict import Verdict
+
+# Above so many times the noise, and above this share of what a legal change does, a difference is a leak.
+TIMES_NOISE = 50
+SHARE_OF_POWER = 1e-5
+# Below this change of the outputs a legal change does not show, and a leak would not either.
+LEAST_POWER = 1e-3
+# Two orders of summing differ by at least so many roundings.
+EPSILONS = 8
+Rows = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs whose outputs at given rows, (item, position), must be the same."""
+
+    left: Run
+    right: Run
+    left_rows: Rows
+    right_rows: Rows
+
+    @staticmethod
+    def at(left: Run, right: Run, rows: Rows) -> Comparison:
+        """The same rows of both."""
+        return Comparison(left, right, rows, rows)
+
+    def measured(self, subject: Subject) -> float:
+        """The largest difference at the rows, relative to the mean size of the outputs; inf where one is not finite."""
+        return difference(subject.run(self.left), subject.run(self.right), self.left_rows, self.right_rows)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What differences mean in a subject: of a legal change, and of the same thing computed otherwise."""
+
+    power: float
+    noise: float
+
+    @property
+    def threshold(self) -> float:
+        """What a difference must exceed to be one."""
+        return max(TIMES_NOISE * self.noise, SHARE_OF_POWER * self.power)
+
+    @property
+    def is_coupled(self) -> bool:
+        """Whether a text's output depends on the other texts of its batch, without any padding."""
+        return self.noise > 1e-3 * self.power
+
+    def verdict(self, number: float) -> Verdict:
+        """Of a difference that should be 0."""
+        if self.power < LEAST_POWER:
+            return Verdict.NO_POWER
+        return Verdict.BUG if number > self.threshold else Verdict.OK
+
+
+def difference(left: Tensor, right: Tensor, left_rows: Rows, right_rows: Rows) -> float:
+    """The largest difference of rows, relative to the mean size of the left outputs."""
+    a, b = (_at(out, rows) for out, rows in ((left, left_rows), (right, right_rows)))
+    if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
+        return float("inf")
+    return float((a - b).abs().max() / a.abs().mean().clamp(min=1e-30))
+
+
+def _at(out: Tensor, rows: Rows) -> Tensor:
+    """Rows of the output; the whole item where its rows are not those of the tokens."""
+    items, places = (list(axis) for axis in zip(*rows, strict=True))
+    if max(places) >= out.shape[1]:
+        return out[sorted(set(items))].double()
+    return out[items, places].double()
+
+
+def rows_of(subject: Subject, item: int, places: Sequence[int]) -> Rows:
+    """Rows of the output that belong to tokens of an item; of an encoder-decoder, all rows of the decoder."""
+    if subject.kind is Kind.ENCODER_DECODER:
+        return [(item, i) for i in range(9)]
+    return [(item, place) for place in places]
+
+
+def scale_of(subject: Subject, implementation: str = "", train: bool = False) -> Scale:
+    """Power: what changing the first token does to the outputs. Noise: what another batch around a text does."""
+    plain = plain_inputs(subject)
+    changed = dict(plain)
+    ids = plain["input_ids"].clone()
+    ids[:, 0] = subject.tokens[(int((subject.tokens == ids[0, 0]).nonzero()[0, 0]) + 1) % len(subject.tokens)]
+    changed["input_ids"] = ids
+    run = Run(plain, implementation, train)
+    once = subject.run(run)
+    legal = subject.run(Run(changed, implementation, train))
+    several = {name: torch.cat([value, value.flip(1) if name == "input_ids" else value]) for name, value in plain.items()}
+    around = subject.run(Run(several, implementation, train))[:1]
+    again = subject.run(run)
+    rows = [(0, i) for i in range(once.shape[1])]
+    # Rows behind the change: its own would change without any attention.
+    seeing = rows[1:6] or rows
+    size = once.double().abs().mean().clamp(min=1e-30)
+    change = (_at(once, seeing) - _at(legal, seeing)).abs().amax(-1)
+    noise = max(difference(once, other, rows, rows) for other in (around, again))
+    rounding = EPSILONS * torch.finfo(once.dtype).eps
+    return Scale(float(change.median() / size), max(noise, rounding))

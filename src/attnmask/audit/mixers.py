@@ -1,0 +1,42 @@
+"""Parts of models that mix tokens by other means than attention, and so know no mask."""
+
+from __future__ import annotations
+
+from torch import nn
+
+NAMES = {
+    "mamba": "state-space layers",
+    "ssm": "state-space layers",
+    "rwkv": "recurrent layers",
+    "recurrent": "recurrent layers",
+    "lstm": "recurrent layers",
+    "deltanet": "linear attention",
+    "linearattention": "linear attention",
+    "lightningattention": "linear attention",
+    "retention": "linear attention",
+    "fourier": "Fourier mixing",
+    "shortconv": "convolutions",
+    "conv1d": "convolutions",
+    "conv2d": "convolutions",
+    "conv": "convolutions",
+}
+
+
+def mixers_of(model: nn.Module) -> list[str]:
+    """What mixes tokens without attention, in words; empty if nothing is known to.
+
+    >>> mixers_of(nn.Sequential(nn.Conv1d(4, 4, 3)))
+    ['convolutions']
+    """
+    found = dict.fromkeys(kind for module in model.modules() if (kind := _kind(module)))
+    return list(found)
+
+
+def _kind(module: nn.Module) -> str:
+    if isinstance(module, nn.Conv1d | nn.Conv2d) and max(module.kernel_size) == 1:
+        return ""
+    # GPT-2's Conv1D is a linear layer.
+    name = type(module).__name__
+    if name == "Conv1D":
+        return ""
+    return next((words for part, words in NAMES.items() if part in name.lower()), "")

@@ -1,0 +1,61 @@
+"""Absolute positions shift under left padding where nobody gives position ids: recognised, not taken for a leak."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from attnmask.audit.inputs import Padded, alone, padded
+from attnmask.audit.measure import Comparison, difference, rows_of
+from attnmask.audit.subject import Kind, Run, Subject
+from attnmask.audit.verdict import CouldNotRun
+
+SHIFTED = "absolute positions shift under left padding when no position ids are given"
+WORDS = ("position", "wpe", "pos_emb")
+
+
+def padded_and_alone(
+    subject: Subject, side: str, implementation: str, batch: int, positions: str
+) -> tuple[Comparison, Padded]:
+    """A text in a padded batch, and by itself."""
+    own = padded(subject, side, batch, None, positions)
+    rows = rows_of(subject, own.item, own.places)
+    runs = (Run(inputs, implementation) for inputs in (own.inputs, alone(subject, positions)))
+    return Comparison(*runs, rows, [(0, i) for i in range(len(rows))]), own
+
+
+def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: float) -> bool:
+    """Whether the text alone gives the same where its positions count from behind the padding."""
+    start = len(own.masked)
+    if subject.kind is Kind.ENCODER_DECODER:
+        return False
+    try:
+        if "position_ids" in subject.takes:
+            shifted = replace(comparison, right=replace(comparison.right, inputs=alone(subject, "given", start=start)))
+            if shifted.measured(subject) <= threshold:
+                return True
+        return any(_equal_when_rolled(subject, comparison, table, start) <= threshold for table in _tables(subject.model))
+    except CouldNotRun:
+        return False
+
+
+def _tables(model: nn.Module) -> list[nn.Embedding]:
+    found = model.named_modules()
+    return [m for name, m in found if isinstance(m, nn.Embedding) and any(word in name for word in WORDS)]
+
+
+def _equal_when_rolled(subject: Subject, comparison: Comparison, table: nn.Embedding, start: int) -> float:
+    """The difference where the text alone finds the positions of the padded one in the table."""
+    weight: Tensor = table.weight
+    before = weight.detach().clone()
+    padded_out = subject.run(comparison.left)
+    with torch.no_grad():
+        weight.copy_(before.roll(-start, 0))
+    try:
+        alone_out = subject.run(comparison.right)
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)
+    return difference(padded_out, alone_out, comparison.left_rows, comparison.right_rows)

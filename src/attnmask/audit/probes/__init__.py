@@ -1,0 +1,43 @@
+"""The probes: one file each, one line here."""
+
+from __future__ import annotations
+
+from attnmask.audit.probes import (
+    cached,
+    constants,
+    coupling,
+    cross_attention,
+    future_leak,
+    generation,
+    gradients,
+    implementations,
+    layers,
+    losses,
+    mask_types,
+    ones_and_none,
+    packed,
+    padding_inequality,
+    padding_leak,
+    pooled,
+    reach,
+)
+
+PROBES = (
+    coupling,
+    padding_leak,
+    padding_inequality,
+    future_leak,
+    reach,
+    layers,
+    packed,
+    cross_attention,
+    implementations,
+    ones_and_none,
+    cached,
+    generation,
+    gradients,
+    constants,
+    pooled,
+    losses,
+    mask_types,
+)

@@ -1,0 +1,47 @@
+"""Decoding through a cache, and a prompt in chunks, must give what one full forward pass gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnmask.audit.context import Context
+from attnmask.audit.inputs import padded
+from attnmask.audit.measure import Comparison, rows_of
+from attnmask.audit.subject import Kind, Run, Subject
+from attnmask.audit.verdict import Finding
+
+NAME = "cache disagrees"
+WHAT = "through a cache the outputs differ from those of one forward pass"
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    subject = context.subject
+    if subject.is_pooled:
+        return "the model gives no output for every token"
+    if subject.kind is not Kind.CAUSAL or "past_key_values" not in subject.takes:
+        return "the model has no cache that is known here"
+    return ""
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """A prompt shorter than any window, then token by token; and a prompt in three chunks."""
+    subject = context.subject
+    length = subject.length
+    cuts = {"token by token": tuple(range(5, length)), "in chunks": (length // 3, length // 3 + 5)}
+    for implementation in subject.implementations:
+        for way, chunks in cuts.items():
+            for side in ("none", "left"):
+                yield _compared(context, subject, implementation, way, chunks, side)
+
+
+def _compared(
+    context: Context, subject: Subject, implementation: str, way: str, chunks: tuple[int, ...], side: str
+) -> Finding:
+    batch = padded(subject, "left", 2, None, "given")
+    item = batch.item if side == "left" else 0
+    places = batch.places if side == "left" else list(range(subject.length))
+    inputs = batch.inputs if side == "left" else {name: value[:1] for name, value in batch.inputs.items()}
+    runs = (Run(inputs, implementation), Run(inputs, implementation, chunks=chunks))
+    cell = {"implementation": implementation, "queries": way, "padding": side}
+    return context.compare(NAME, Comparison.at(*runs, rows_of(subject, item, places)), cell, WHAT)

@@ -1,0 +1,59 @@
+"""A decoder must not see the padding of its encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from attnmask.audit.context import Context
+from attnmask.audit.inputs import padded
+from attnmask.audit.measure import Comparison
+from attnmask.audit.subject import Kind, Run, plain_inputs
+from attnmask.audit.verdict import Finding
+
+NAME = "cross-attention sees padding"
+WHAT = "encoder states at padding change the outputs of the decoder"
+STATES = 8
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    subject = context.subject
+    if subject.kind is Kind.ENCODER_DECODER:
+        return "" if {"encoder_outputs", "attention_mask"} <= subject.takes else "it takes no encoder outputs"
+    if not getattr(subject.config, "add_cross_attention", False):
+        return "the model has no cross-attention"
+    return "" if {"encoder_hidden_states", "encoder_attention_mask"} <= subject.takes else "it takes no encoder states"
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Two contents of the encoder's padding, in a batch of two and of one."""
+    for implementation in context.subject.implementations:
+        for side in ("right", "left"):
+            for batch in (1, 2):
+                yield _compared(context, implementation, side, batch)
+
+
+def _compared(context: Context, implementation: str, side: str, batch: int) -> Finding:
+    subject = context.subject
+    own = padded(subject, side, batch)
+    width = subject.config.hidden_size if hasattr(subject.config, "hidden_size") else subject.config.d_model
+    dtype = next(subject.model.parameters()).dtype
+    generator = torch.Generator().manual_seed(7)
+    states = torch.randn(batch, own.tokens.shape[1], width, generator=generator).to(dtype)
+    other = torch.where(own.tokens[..., None], states, torch.randn(states.shape, generator=generator).to(dtype))
+    runs = [Run(_inputs(context, one, own.tokens.long()), implementation) for one in (states, other)]
+    length = subject.length if subject.kind is Kind.CAUSAL else 9
+    rows = [(own.item, i) for i in range(length)]
+    cell = {"padding": side, "implementation": implementation, "batch": str(batch)}
+    return context.compare(NAME, Comparison.at(runs[0], runs[1], rows), cell, WHAT)
+
+
+def _inputs(context: Context, states: torch.Tensor, mask: torch.Tensor) -> dict[str, object]:
+    subject = context.subject
+    if subject.kind is Kind.ENCODER_DECODER:
+        decoder = subject.text(99, 9).expand(len(states), -1)
+        return {"decoder_input_ids": decoder, "encoder_outputs": (states,), "attention_mask": mask}
+    plain = {name: value.expand(len(states), -1) for name, value in plain_inputs(subject).items()}
+    return {**plain, "encoder_hidden_states": states, "encoder_attention_mask": mask}

@@ -1,0 +1,114 @@
+"""Embeddings at padding get no gradient, those of tokens get some, and none is NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnmask.audit.context import Context
+from attnmask.audit.inputs import SIDES, Padded, padded
+from attnmask.audit.measure import rows_of
+from attnmask.audit.mixers import mixers_of
+from attnmask.audit.script import gradient_script
+from attnmask.audit.subject import Kind, Run, Subject
+from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+
+NAME = "gradients"
+WHAT = "the loss of tokens has a gradient at padding"
+STARVED = "a token that is attended to gets no gradient"
+POISONED = "a row with nothing to attend to makes gradients NaN"
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    if context.subject.is_pooled:
+        return "the model gives no output for every token"
+    if "attention_mask" not in context.subject.takes:
+        return "the model takes no attention_mask"
+    has_table = any(isinstance(m, nn.Embedding) for m in context.subject.model.modules())
+    return "" if has_table else "the model has no embeddings"
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """One backward pass for every padding and implementation."""
+    for implementation in context.subject.implementations:
+        for side in (*SIDES, "everything"):
+            yield _judged(context, implementation, side)
+
+
+def _judged(context: Context, implementation: str, side: str) -> Finding:
+    subject = context.subject
+    batch = _batch(subject, side)
+    cell = {"padding": side, "implementation": implementation}
+    try:
+        scale = context.scale(implementation)
+        grads, parameters_finite = gradients_of(subject, Run(batch.inputs, implementation, grad=True), batch)
+    except CouldNotRun as error:
+        return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
+    script = gradient_script(subject, Run(batch.inputs, implementation), batch)
+    if not parameters_finite or not bool(torch.isfinite(grads).all()):
+        return Finding(NAME, Verdict.BUG, POISONED, cell, float("inf"), 0.0, script=script, cause=POISONED)
+    if side == "everything":
+        return Finding(NAME, Verdict.OK, POISONED, cell, 0.0)
+    sizes = grads.norm(dim=-1)
+    typical = float(sizes[batch.places].median())
+    at_padding = float(sizes[batch.masked].max()) / max(typical, 1e-30)
+    measured: dict[str, Any] = {"number": at_padding, "threshold": scale.threshold, "power": 1.0}
+    if typical == 0:
+        return Finding(NAME, Verdict.NO_POWER, "no token gets a gradient", cell)
+    if at_padding > scale.threshold:
+        wrong = context.first_mismatch(Run(batch.inputs, implementation), batch)
+        mixers = [] if wrong else mixers_of(subject.model)
+        verdict = Verdict.BY_DESIGN if mixers else Verdict.BUG
+        cause = wrong.cause if wrong else f"{', '.join(mixers)} mix tokens without a mask" if mixers else ""
+        since = wrong.where if wrong else ""
+        return Finding(NAME, verdict, WHAT, cell, **measured, since=since, cause=cause, script=script)
+    starved = [place for place in batch.places if sizes[place] == 0]
+    if starved and subject.kind is not Kind.CAUSAL and context.subject.layers is not None:
+        return Finding(NAME, Verdict.BUG, f"{STARVED}: {starved[:5]}", cell, **measured, script=script)
+    return Finding(NAME, Verdict.OK, WHAT, cell, **measured)
+
+
+def _batch(subject: Subject, side: str) -> Padded:
+    """``everything``: an item that is all padding, beside one of tokens."""
+    batch = padded(subject, "left" if side == "everything" else side, 2, None, "given")
+    if side == "everything":
+        batch.inputs["attention_mask"][-1] = 0
+        tokens = batch.tokens.clone()
+        tokens[-1] = False
+        return Padded(batch.inputs, 0, tokens)
+    return batch
+
+
+def gradients_of(subject: Subject, run: Run, batch: Padded) -> tuple[Tensor, bool]:
+    """Gradient at every embedding of the item (L, D), of the outputs of its tokens; and whether all are finite."""
+    seen: list[Tensor] = []
+    ids = run.inputs["input_ids"]
+
+    def keep(_: Any, given: tuple[Any, ...], out: Tensor) -> None:
+        if out.requires_grad and given and given[0].shape == ids.shape and torch.equal(given[0], ids):
+            out.retain_grad()
+            seen.append(out)
+
+    tables = [m for m in subject.model.modules() if isinstance(m, nn.Embedding)]
+    handles = [table.register_forward_hook(keep) for table in tables]
+    try:
+        out = subject.run(run)
+        rows = rows_of(subject, batch.item, batch.places)
+        places = [place for _, place in rows if place < out.shape[1]] or list(range(out.shape[1]))
+        mixed = torch.randn(out[batch.item, places].shape, generator=torch.Generator().manual_seed(0))
+        (out[batch.item, places] * mixed.to(out.dtype)).sum().backward()
+    except RuntimeError as error:
+        raise CouldNotRun(str(error).splitlines()[0]) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not seen or seen[0].grad is None:
+        raise CouldNotRun("no table of embeddings is given the ids")
+    grads = [p.grad for p in subject.model.parameters() if p.grad is not None]
+    finite = all(bool(torch.isfinite(grad).all()) for grad in grads)
+    subject.model.zero_grad(set_to_none=True)
+    return seen[0].grad[batch.item], finite

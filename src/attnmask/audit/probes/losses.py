@@ -1,0 +1,75 @@
+"""A loss over a padded batch must be that of the texts alone, each counted by its own targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnmask.audit.context import Context
+from attnmask.audit.inputs import alone, padded
+from attnmask.audit.positions import SHIFTED
+from attnmask.audit.script import loss_script
+from attnmask.audit.subject import Kind, Subject
+from attnmask.audit.verdict import Finding, Verdict
+
+NAME = "loss counts padding"
+WHAT = "the loss of a padded batch is not that of its texts"
+IGNORED = -100
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    subject = context.subject
+    if not {"labels", "attention_mask"} <= subject.takes or subject.is_pooled:
+        return "the model takes no labels of tokens"
+    return "" if subject.kind is not Kind.ENCODER_DECODER else "its labels are the decoder's"
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Two texts, the second padded, its labels -100 there."""
+    subject = context.subject
+    for implementation in subject.implementations:
+        for side in ("right", "left"):
+            yield _judged(context, implementation, side)
+
+
+def _judged(context: Context, implementation: str, side: str) -> Finding:
+    subject = context.subject
+    subject.use(implementation)
+    cell = {"padding": side, "implementation": implementation}
+    shift = int(subject.kind is Kind.CAUSAL)
+    both = _labelled(padded(subject, side, 2, None, "given").inputs, shift)
+    first = {name: value[:1] for name, value in both.items()}
+    second = _labelled(alone(subject, "given"), shift)
+    try:
+        together, one, two = (_loss(subject, inputs) for inputs in (both, first, second))
+    except Exception as error:  # whatever a model's own code raises
+        return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
+    counts = [inputs["input_ids"].shape[1] - shift for inputs in (first, second)]
+    wanted = (one * counts[0] + two * counts[1]) / sum(counts)
+    number = float((together - wanted).abs() / wanted.abs().clamp(min=1e-30))
+    scale = context.scale(implementation)
+    power = float((one - two).abs() / wanted.abs())
+    measured: dict[str, Any] = {"number": number, "threshold": max(scale.threshold, 1e-5), "power": power}
+    if not number > measured["threshold"]:
+        return Finding(NAME, Verdict.OK, WHAT, cell, **measured)
+    if side == "left" and "position_ids" not in subject.takes and context.shifts(implementation):
+        return Finding(NAME, Verdict.BY_DESIGN, WHAT, cell, **measured, cause=SHIFTED)
+    script = loss_script(subject, implementation, [both, first, second], counts)
+    return Finding(NAME, Verdict.BUG, WHAT, cell, **measured, script=script)
+
+
+def _labelled(inputs: dict[str, Any], shift: int) -> dict[str, Any]:
+    """Labels of tokens; a causal model predicts its first token from nothing, or from the pad to the left of it."""
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    counted = (mask == 1) & (mask.cumsum(1) > shift)
+    return inputs | {"labels": torch.where(counted, ids, IGNORED)}
+
+
+def _loss(subject: Subject, inputs: dict[str, Any]) -> Tensor:
+    with torch.no_grad():
+        found = subject.call(inputs)
+    return (found["loss"] if "loss" in found else found[0]).double()

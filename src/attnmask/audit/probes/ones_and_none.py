@@ -1,0 +1,33 @@
+"""A mask of ones and no mask mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attnmask.audit.context import Context
+from attnmask.audit.inputs import Padded
+from attnmask.audit.measure import Comparison, rows_of
+from attnmask.audit.subject import Run, plain_inputs
+from attnmask.audit.verdict import Finding
+
+NAME = "ones differ from no mask"
+WHAT = "a mask of ones gives something else than no mask"
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    return "" if "attention_mask" in context.subject.takes else "the model takes no attention_mask"
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """A batch of one and of two: some code leaves masks out where there is nothing to pad."""
+    subject = context.subject
+    for implementation in subject.implementations:
+        for count in (1, 2):
+            ones = {name: value.expand(count, *value.shape[1:]) for name, value in plain_inputs(subject).items()}
+            none = {name: value for name, value in ones.items() if name != "attention_mask"}
+            batch = Padded(ones, count - 1, ones["attention_mask"].bool())
+            rows = rows_of(subject, batch.item, batch.places)
+            cell = {"implementation": implementation, "batch": str(count)}
+            runs = (Run(inputs, implementation) for inputs in (ones, none))
+            yield context.compare(NAME, Comparison.at(*runs, rows), cell, WHAT, batch)

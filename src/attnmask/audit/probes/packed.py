@@ -1,0 +1,73 @@
+"""Texts packed into one row, told apart by positions that start again, must not see each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from attnmask.audit.context import Context
+from attnmask.audit.inputs import Padded
+from attnmask.audit.measure import Comparison
+from attnmask.audit.subject import Kind, Run, Subject
+from attnmask.audit.verdict import Finding, Verdict
+
+NAME = "packed leak"
+WHAT = "a text changes the outputs of another that is packed into the same row"
+FIRST = 7
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    subject = context.subject
+    if subject.is_pooled:
+        return "the model gives no output for every token"
+    if subject.kind is Kind.ENCODER_DECODER or "position_ids" not in subject.takes:
+        return "the model takes no position ids"
+    return ""
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Without a mask, as packed training does it; with one of ones; and where the model keeps a cache."""
+    found = [_compared(context, name, way) for name in context.subject.implementations for way in WAYS]
+    without_mask = [one for one in found if one.cell["mask"] == "none" and one.verdict is Verdict.OK]
+    for one in found:
+        yield _judged(one, bool(without_mask))
+
+
+WAYS = {"none": "none", "ones": "ones", "none, with a cache": "none, with a cache"}
+
+
+def _judged(finding: Finding, reads_positions: bool) -> Finding:
+    """A model that never reads texts off positions says so by design; one that does so sometimes is a trap."""
+    if finding.verdict is not Verdict.BUG or (reads_positions and finding.cell["mask"] == "none"):
+        return finding
+    if not reads_positions:
+        cause = "the model does not tell texts apart by their positions"
+        return replace(finding, verdict=Verdict.NOT_APPLICABLE, cause=cause, script="", since="")
+    cause = f"positions tell texts apart only without a mask and without a cache; here: {finding.cell['mask']}"
+    return replace(finding, verdict=Verdict.BY_DESIGN, cause=cause, script="")
+
+
+def _compared(context: Context, implementation: str, way: str) -> Finding:
+    subject = context.subject
+    left, right = (_packed(subject, seed, way) for seed in (41, 42))
+    length = left["input_ids"].shape[1]
+    rows = [(0, i) for i in range(FIRST, length)]
+    tokens = torch.ones(1, length, dtype=torch.bool)
+    cell = {"implementation": implementation, "mask": way}
+    comparison = Comparison.at(Run(left, implementation), Run(right, implementation), rows)
+    return context.compare(NAME, comparison, cell, WHAT, Padded(left, 0, tokens) if way == "none" else None)
+
+
+def _packed(subject: Subject, seed: int, way: str) -> dict[str, Any]:
+    """Two texts in a row, the first of a seed."""
+    second = subject.text(1, subject.short)
+    ids = torch.cat([subject.text(seed, FIRST), second], 1)
+    positions = torch.cat([torch.arange(FIRST), torch.arange(second.shape[1])])[None] + subject.first
+    inputs: dict[str, Any] = {"input_ids": ids, "position_ids": positions}
+    if "use_cache" in subject.takes or way.endswith("cache"):
+        inputs["use_cache"] = way.endswith("cache")
+    return inputs | ({"attention_mask": torch.ones_like(ids)} if way == "ones" else {})

@@ -1,0 +1,45 @@
+"""A text must give the same alone as in a padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from attnmask.audit.context import Context
+from attnmask.audit.positions import SHIFTED, is_shift, padded_and_alone
+from attnmask.audit.verdict import Finding, Verdict
+
+NAME = "padding inequality"
+WHAT = "a text gives something else in a padded batch than alone"
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    if context.subject.is_pooled:
+        return "the model gives no output for every token"
+    return "" if "attention_mask" in context.subject.takes else "the model takes no attention_mask"
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Right and left, with default positions and with those that a user would give."""
+    ways = ["default"] + (["given"] if "position_ids" in context.subject.takes else [])
+    for implementation in context.subject.implementations:
+        for side in ("right", "left"):
+            for positions in ways:
+                yield _compared(context, side, implementation, 2, positions)
+        yield _compared(context, "right", implementation, 1, ways[-1])
+        yield _compared(context, "left", implementation, 1, ways[-1])
+
+
+def _compared(context: Context, side: str, implementation: str, batch: int, positions: str) -> Finding:
+    subject = context.subject
+    comparison, own = padded_and_alone(subject, side, implementation, batch, positions)
+    cell = {
+        "padding": side, "implementation": implementation, "batch": str(batch), "positions": positions,
+    }  # fmt: skip
+    finding = context.compare(NAME, comparison, cell, WHAT, own)
+    if finding.verdict is not Verdict.BUG or side != "left" or positions != "default":
+        return finding
+    if not is_shift(subject, comparison, own, context.scale(implementation).threshold):
+        return finding
+    return replace(finding, verdict=Verdict.BY_DESIGN, cause=SHIFTED, script="", since="")

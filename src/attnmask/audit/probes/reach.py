@@ -1,0 +1,114 @@
+"""A token reaches those that the declared masks of all layers lead to, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnmask.audit.context import Context
+from attnmask.audit.inputs import Padded
+from attnmask.audit.measure import Comparison
+from attnmask.audit.script import unreached_script
+from attnmask.audit.subject import Kind, Run, Subject, plain_inputs
+from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.conventions import BoolArray
+
+NAME = "reach"
+TOO_FAR = "a token changes outputs that no path through the declared masks leads to"
+TOO_NEAR = "a token does not change outputs that the declared masks let it reach"
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    if context.subject.is_pooled or context.subject.kind is Kind.ENCODER_DECODER:
+        return "one mask for all outputs is not declared"
+    reach = context.subject.reach(context.subject.length)
+    if reach is None:
+        return "the mask of a layer is not known"
+    return "the declared masks let every token reach all" if bool(reach.all()) else ""
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Every token changed, one in each item of a batch: all influences in one forward pass."""
+    for implementation in context.subject.implementations:
+        yield from _of_implementation(context, implementation)
+
+
+def _of_implementation(context: Context, implementation: str) -> Iterator[Finding]:
+    subject = context.subject
+    cell = {"implementation": implementation}
+    try:
+        scale = context.scale(implementation)
+        changes = influences(subject, implementation)
+    except CouldNotRun as error:
+        yield Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
+        return
+    reach = subject.reach(subject.length)
+    assert reach is not None
+    outside = np.where(reach, 0.0, changes)
+    if outside.max() > scale.threshold:
+        query, key = np.unravel_index(outside.argmax(), outside.shape)
+        yield context.compare(*_changed(subject, implementation, int(query), int(key), cell), scale=scale)
+    else:
+        yield Finding(NAME, scale.verdict(0.0), TOO_FAR, cell, float(outside.max()), scale.threshold, scale.power)
+    near = _never_reached(reach, changes)
+    if near is not None:
+        yield _too_near(context, implementation, *near, cell)
+
+
+def influences(subject: Subject, implementation: str) -> np.ndarray:
+    """How much changing each token changes each output, float (L, L), outputs x tokens."""
+    plain = plain_inputs(subject)
+    length = plain["input_ids"].shape[1]
+    ids = plain["input_ids"].repeat(length + 1, 1)
+    ids[torch.arange(length), torch.arange(length)] = _others(subject, plain["input_ids"][0])
+    inputs = {name: value.expand(length + 1, *value.shape[1:]) for name, value in plain.items()} | {"input_ids": ids}
+    out = subject.run(Run(inputs, implementation)).double()
+    change = (out[:-1] - out[-1]).abs().amax(-1) / out[-1].abs().mean()
+    return change.T.numpy()
+
+
+def _others(subject: Subject, ids: Tensor) -> Tensor:
+    """For every id another one."""
+    at = (subject.tokens[None] == ids[:, None]).int().argmax(1)
+    return subject.tokens[(at + 1) % len(subject.tokens)]
+
+
+def _changed(
+    subject: Subject, implementation: str, query: int, key: int, cell: dict[str, str]
+) -> tuple[str, Comparison, dict[str, str], str, Padded]:
+    """The comparison that shows one influence."""
+    plain = plain_inputs(subject)
+    ids = plain["input_ids"].clone()
+    ids[0, key] = _others(subject, ids[0, key : key + 1])[0]
+    runs = (Run(inputs, implementation) for inputs in (plain, plain | {"input_ids": ids}))
+    where = cell | {"token": str(key), "output": str(query)}
+    tokens = torch.ones_like(ids, dtype=torch.bool)
+    return NAME, Comparison.at(*runs, [(0, query)]), where, TOO_FAR, Padded(plain, 0, tokens)
+
+
+def _never_reached(reach: BoolArray, changes: np.ndarray) -> tuple[int, int] | None:
+    """A distance at which all should reach and none does."""
+    length = len(reach)
+    for distance in range(1 - length, length):
+        allowed, seen = np.diagonal(reach, -distance), np.diagonal(changes, -distance)
+        if allowed.sum() >= 3 and bool((seen[allowed] == 0).all()):
+            row = int(allowed.nonzero()[0][0])
+            return (row + distance, row) if distance >= 0 else (row, row - distance)
+    return None
+
+
+def _too_near(context: Context, implementation: str, query: int, key: int, cell: dict[str, str]) -> Finding:
+    _, comparison, where, _, batch = _changed(context.subject, implementation, query, key, cell)
+    wrong = context.first_mismatch(comparison.left, batch)
+    finding = Finding(NAME, Verdict.NO_POWER, TOO_NEAR, where, 0.0, 0.0)
+    if wrong is None:
+        return replace(finding, cause="attention is as declared: the influence is too small to see")
+    return replace(
+        finding, verdict=Verdict.BUG, since=wrong.where, cause=wrong.cause, expected=wrong.expected,
+        received=wrong.received, script=unreached_script(context.subject, comparison),
+    )  # fmt: skip

@@ -1,0 +1,235 @@
+"""White box: the set of pairs that every call of attention in a model really attends to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from attnmask.compile.plan import Plan, plan_from_dense
+from attnmask.errors import ArgumentError
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of attention.
+
+    Attributes:
+        layer: name of the innermost module that made it. how: what was called, such as "sdpa" or "softmax".
+        plan: the pairs that get a weight above 0.
+    """
+
+    layer: str
+    how: str
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The calls of attention of one forward pass, in the order in which they were made."""
+
+    calls: tuple[Call, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{call.layer} ({call.how}): {call.plan!r}" for call in self.calls)
+
+
+def trace(model: nn.Module, batch: Mapping[str, Any], forward: Callable[..., Any] | None = None) -> Trace:
+    """Record what every attention of a model attends to on a batch, whatever computes it.
+
+    Seen are torch's scaled_dot_product_attention, nn.MultiheadAttention, softmax over queries x keys, and the
+    attention functions of transformers. A row whose keys all have the same huge negative score attends to all of
+    them, as softmax makes it do.
+
+    Args:
+        model: any module. batch: its keyword arguments. forward: how to call it, ``model(**batch)`` if left out.
+
+    Returns:
+        A Trace; empty if no attention is seen.
+
+    Raises:
+        ArgumentError: the batch holds no tensor.
+
+    Source: attnmask.
+
+    >>> import attnmask as am
+    >>> model = am.hf.tiny_model("llama")
+    >>> seen = trace(model, {"input_ids": torch.tensor([[5, 6, 7]])})
+    >>> [call.layer for call in seen.calls]
+    ['layers.0.self_attn', 'layers.1.self_attn']
+    >>> seen.calls[0].plan == am.compile(am.causal(), q=3)
+    True
+    """
+    tensors = [value for value in batch.values() if isinstance(value, Tensor)]
+    if not tensors:
+        raise ArgumentError("the batch holds no tensor", where="trace(batch=)", fix="give the model's arguments")
+    calls: list[Call] = []
+    recorder = _Recorder(calls, batch=len(tensors[0]))
+    with torch.no_grad(), _names_of(model, recorder.stack), _interfaces(recorder), _no_fast_path(), recorder:
+        (forward or model)(**batch)
+    return Trace(tuple(calls))
+
+
+def attends_from_scores(scores: Tensor) -> Tensor:
+    """Which scores get a weight above 0, however they were masked: bool of the same shape."""
+    scores = scores.detach().double()
+    top = scores.amax(-1, keepdim=True)
+    return (scores - top).exp() > 0
+
+
+class _Recorder(TorchFunctionMode):
+    """Looks on while torch's functions are called."""
+
+    def __init__(self, calls: list[Call], batch: int) -> None:
+        super().__init__()
+        self.calls, self.batch, self.stack = calls, batch, [""]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        reader = READERS.get(func)
+        if reader is not None:
+            how, read = reader
+            attends = read(self.batch, *args, **kwargs)
+            if attends is not None:
+                self.see(how, attends)
+        return func(*args, **kwargs)
+
+    def see(self, how: str, attends: Tensor) -> None:
+        """Note one call; ``attends`` is bool (B or 1, H or 1, Q, K)."""
+        plan = plan_from_dense(attends.cpu().numpy())
+        self.calls.append(Call(self.stack[-1], how, plan))
+
+
+def _of_sdpa(
+    _: int, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, **__: Any,
+) -> Tensor | None:  # fmt: skip
+    if query.ndim != 4:
+        return None
+    return _attends(attn_mask, is_causal, query.shape[-2], key.shape[-2])
+
+
+def _attends(mask: Tensor | None, is_causal: bool, queries: int, keys: int) -> Tensor:
+    attends = torch.ones(queries, keys, dtype=torch.bool)
+    if is_causal:
+        attends = attends.tril()
+    if mask is not None:
+        attends = attends & (mask if mask.dtype == torch.bool else attends_from_scores(mask)).cpu()
+    return attends.expand(*(1,) * (4 - attends.ndim), *attends.shape)
+
+
+def _of_softmax(batch: int, input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> Tensor | None:
+    """Scores of attention are (B, H, Q, K) or (B * H, Q, K); a router's or a head's are neither."""
+    if dim not in (-1, input.ndim - 1) or input.ndim not in (3, 4) or input.shape[0] % batch:
+        return None
+    if input.ndim == 4:
+        return attends_from_scores(input) if input.shape[0] == batch else None
+    heads = input.shape[0] // batch
+    return attends_from_scores(input).unflatten(0, (batch, heads)) if heads > 1 else None
+
+
+def _of_mha(_: int, *args: Any, **kwargs: Any) -> Tensor | None:
+    given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
+    query, key, heads = given["query"], given["key"], given["num_heads"]
+    batch = query.shape[1] if query.ndim == 3 else 1
+    mask, padded = given.get("attn_mask"), given.get("key_padding_mask")
+    attends = torch.ones(batch, 1, query.shape[0], key.shape[0], dtype=torch.bool)
+    if mask is not None:
+        # Here True drops a pair.
+        kept = ~mask if mask.dtype == torch.bool else attends_from_scores(mask)
+        attends = attends & (kept.unflatten(0, (batch, heads)) if kept.ndim == 3 else kept)
+    if padded is not None:
+        kept = ~padded if padded.dtype == torch.bool else attends_from_scores(padded)
+        attends = attends & kept.view(batch, 1, 1, -1)
+    return attends
+
+
+Reader = Callable[..., Tensor | None]
+READERS: dict[Callable[..., Any], tuple[str, Reader]] = {
+    F.scaled_dot_product_attention: ("sdpa", _of_sdpa),
+    F.multi_head_attention_forward: ("MultiheadAttention", _of_mha),
+    F.softmax: ("softmax", _of_softmax),
+    torch.softmax: ("softmax", _of_softmax),
+    Tensor.softmax: ("softmax", _of_softmax),
+}
+
+
+@contextmanager
+def _names_of(model: nn.Module, stack: list[str]) -> Iterator[None]:
+    """Keep the name of the module that runs on top of a stack."""
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            entered = module.register_forward_pre_hook(lambda *_, name=name: stack.append(name))  # pyright: ignore
+            left = module.register_forward_hook(lambda *_: cast(None, stack.pop() and None), always_call=True)
+            hooks.callback(entered.remove)
+            hooks.callback(left.remove)
+        yield
+
+
+@contextmanager
+def _interfaces(recorder: _Recorder) -> Iterator[None]:
+    """Look on where transformers calls kernels that torch's functions do not show."""
+    try:
+        from transformers import AttentionInterface
+    except ImportError:
+        yield
+        return
+    known: dict[str, Any] = AttentionInterface._global_mapping  # pyright: ignore[reportPrivateUsage]
+    before = dict(known)
+    try:
+        if "flex_attention" in known:
+            known["flex_attention"] = _seen(recorder, "flex", known["flex_attention"], _of_block_mask)
+        if "attnmask" in known:
+            known["attnmask"] = _seen(recorder, "attnmask", known["attnmask"], _of_model_mask)
+        yield
+    finally:
+        known.update(before)
+
+
+def _seen(recorder: _Recorder, how: str, function: Callable[..., Any], read: Callable[..., Tensor]) -> Any:
+    def attention(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, **kwargs: Any
+    ) -> Any:
+        recorder.see(how, read(module, query, key, attention_mask, kwargs.get("is_causal")))
+        # What the kernel itself computes is no call of the model's.
+        with torch._C.DisableTorchFunction():  # pyright: ignore
+            return function(module, query, key, value, attention_mask, **kwargs)
+
+    return attention
+
+
+def _of_block_mask(_: Any, query: Tensor, key: Tensor, mask: Any, __: Any) -> Tensor:
+    if mask is None:
+        return _attends(None, False, query.shape[2], key.shape[2])
+    if isinstance(mask, Tensor):
+        return _attends(mask, False, query.shape[2], key.shape[2])
+    from torch.nn.attention.flex_attention import create_mask
+
+    batch, heads = mask.kv_num_blocks.shape[:2]
+    return create_mask(mask.mask_mod, batch, heads, query.shape[2], key.shape[2], device=query.device)
+
+
+def _of_model_mask(module: Any, query: Tensor, key: Tensor, mask: Any, is_causal: bool | None) -> Tensor:
+    from attnmask.hf.interface import mask_of_call
+
+    return torch.from_numpy(mask_of_call(module, query, key, mask, is_causal).plan.to("dense"))
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """nn.TransformerEncoderLayer may run as one kernel, in which nothing is seen."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -1,0 +1,156 @@
+"""Reproductions: at most 20 lines that run without attnmask and print the number that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from attnmask.audit.inputs import Padded
+from attnmask.audit.measure import Comparison, Rows
+from attnmask.audit.subject import Run, Subject
+from attnmask.audit.whitebox import Mismatch
+
+LINES = 20
+
+
+def script_of(subject: Subject, comparison: Comparison) -> str:
+    """Two runs whose outputs should be the same, and how far they differ."""
+    left, right = comparison.left, comparison.right
+    lines = [*subject.source, *_with_dropout_off(subject, left.train)]
+    lines += [f"def run(implementation, {'cuts, ' if left.chunks or right.chunks else ''}**inputs):"]
+    if subject.is_transformers and (left.implementation or right.implementation):
+        lines += ["    model.set_attn_implementation(implementation)"]
+    lines += _call(subject, bool(left.chunks or right.chunks))
+    lines += [f"a = {_run_text(left, right)}", f"b = {_run_text(right, left)}"]
+    a, b = (_rows_text(name, rows) for name, rows in (("a", comparison.left_rows), ("b", comparison.right_rows)))
+    lines += [f"print('difference of outputs that should be equal:', ({a} - {b}).abs().max().item())"]
+    return "\n".join(lines)
+
+
+def _with_dropout_off(subject: Subject, train: bool) -> list[str]:
+    if not train:
+        return []
+    return [
+        "for m in model.modules():",
+        "    for name, value in vars(m).items():",
+        "        if 'drop' in name and isinstance(value, float) or name == 'p': setattr(m, name, 0.0)",
+        "model.train()",
+    ]
+
+
+def _call(subject: Subject, chunked: bool) -> list[str]:
+    pick = f"[{subject.output!r}]" if subject.output else ""
+    if not chunked:
+        return [f"    with torch.no_grad(): return model(**inputs){pick}"]
+    return [
+        "    parts, cache, n = [], None, inputs['input_ids'].shape[1]",
+        "    for i, j in zip([0, *cuts], [*cuts, n]):",
+        "        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()}",
+        "        with torch.no_grad(): out = model(**some, past_key_values=cache, use_cache=len(cuts) > 0)",
+        f"        cache = out.get('past_key_values'); parts.append(out{pick})",
+        "    return torch.cat(parts, 1)",
+    ]
+
+
+def _run_text(run: Run, other: Run) -> str:
+    cuts = f"cuts={list(run.chunks)}, " if run.chunks or other.chunks else ""
+    return f"run({run.implementation!r}, {cuts}{_arguments(run.inputs)})"
+
+
+def _arguments(inputs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in inputs.items())
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    text = repr(value.tolist()).replace(" ", "")
+    return f"torch.tensor({text})" if not value.is_floating_point() else f"torch.tensor({text},dtype={value.dtype})"
+
+
+def _rows_text(name: str, rows: Rows) -> str:
+    items, places = (list(axis) for axis in zip(*rows, strict=True))
+    return f"{name}[{items[0]}, {places}]" if len(set(items)) == 1 else f"{name}[{items}, {places}]"
+
+
+def gradient_script(subject: Subject, run: Run, batch: Padded) -> str:
+    """The gradient at padding of the outputs of tokens."""
+    pick = f"[{subject.output!r}]" if subject.output else ""
+    lines = [*subject.source, *_switched(subject, run.implementation)]
+    lines += [
+        "seen = []",
+        f"def keep(m, i, out): i and i[0].shape == {tuple(run.inputs['input_ids'].shape)} and i[0].dtype == torch.long"
+        " and (out.retain_grad(), seen.append(out)) and None",
+        "for m in model.modules(): isinstance(m, torch.nn.Embedding) and m.register_forward_hook(keep)",
+        f"out = model({_arguments(run.inputs)}){pick}",
+        f"(out[{batch.item}] if out.shape[1] != {batch.tokens.shape[1]} else out[{batch.item}, {batch.places}])"
+        ".pow(2).sum().backward()",
+        "print('parameters with a gradient that is not finite:', sum("
+        "not p.grad.isfinite().all() for p in model.parameters() if p.grad is not None))",
+        f"print('largest gradient at padding:', seen[0].grad[{batch.item}, {batch.masked or [0]}].abs().max().item())",
+    ]
+    return "\n".join(lines)
+
+
+def loss_script(subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> str:
+    """The loss of a padded batch beside that of its texts."""
+    lines = [*subject.source, *_switched(subject, implementation), "with torch.no_grad():"]
+    for name, inputs in zip(("both", "first", "second"), batches, strict=True):
+        lines += [f"    {name} = model({_arguments(inputs)})['loss']"]
+    wanted = f"(first * {counts[0]} + second * {counts[1]}) / {sum(counts)}"
+    return "\n".join([*lines, f"print('loss of the batch', both.item(), 'of its texts', ({wanted}).item())"])
+
+
+def generation_script(
+    subject: Subject, implementation: str, batch: Mapping[str, Any], own: Mapping[str, Any], cache: bool, tokens: int
+) -> str:
+    """The scores of the continuation in a batch beside those alone."""
+    options = f"max_new_tokens={tokens}, min_new_tokens={tokens}, do_sample=False, use_cache={cache}"
+    more = "output_logits=True, return_dict_in_generate=True"
+    return "\n".join(
+        [
+            *subject.source,
+            *_switched(subject, implementation),
+            f"a = model.generate({_arguments(batch)}, {options}, {more}).logits",
+            f"b = model.generate({_arguments(own)}, {options}, {more}).logits",
+            "print('difference of scores by step:', [(x[1] - y[0]).abs().max().item() for x, y in zip(a, b)])",
+        ]
+    )
+
+
+def unreached_script(subject: Subject, comparison: Comparison) -> str:
+    """As ``script_of``, where the outputs should differ."""
+    return script_of(subject, comparison).replace("that should be equal", "that should differ")
+
+
+def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
+    """The keys that a layer gives weight to, at a row where they are not the declared ones."""
+    b, h, q, _ = wrong.first
+    declared = wrong.expected.to("dense")
+    keys = declared[min(b, len(declared) - 1), 0, q].nonzero()[0].tolist()
+    name = wrong.layer
+    return "\n".join(
+        [
+            *subject.source,
+            *_switched(subject, run.implementation),
+            "import torch.nn.functional as F; from torch.overrides import TorchFunctionMode",
+            "inside = [False]",
+            f"layer = model.get_submodule({name!r})",
+            "layer.register_forward_pre_hook(lambda *a: inside.__setitem__(0, True))",
+            "layer.register_forward_hook(lambda *a: inside.__setitem__(0, False))",
+            "class See(TorchFunctionMode):",
+            "    def __torch_function__(self, f, types, args=(), kwargs={}):",
+            "        out = f(*args, **(kwargs or {}))",
+            f"        if inside[0] and f in (F.softmax, torch.softmax): print('attends to keys', out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}].nonzero()[:, 0].tolist())",
+            f"        if inside[0] and f is F.scaled_dot_product_attention: print('mask', (kwargs or {{}}).get('attn_mask', args[3] if len(args) > 3 else None), 'is_causal', (kwargs or {{}}).get('is_causal'))",
+            "        return out",
+            f"print('declared keys of query {q}:', {keys})",
+            f"with See(), torch.no_grad(): model({_arguments(run.inputs)})",
+        ]
+    )
+
+
+def _switched(subject: Subject, implementation: str) -> list[str]:
+    return [f"model.set_attn_implementation({implementation!r})"] if implementation and subject.is_transformers else []

@@ -1,0 +1,160 @@
+"""The masks that layers really receive, beside those that are declared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from attnmask.audit.inputs import Padded
+from attnmask.audit.recording import Call, trace
+from attnmask.audit.subject import Kind, Run, Subject
+from attnmask.compile.plan import Plan, compile, plan_from_dense
+from attnmask.conventions import BoolArray
+from attnmask.mask.expr import Mask
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A layer, maybe a head, that attends to other pairs than declared, on rows of tokens."""
+
+    layer: str
+    head: int | None
+    expected: Plan
+    received: Plan
+    extra: int
+    missing: int
+    heads: int
+
+    @property
+    def where(self) -> str:
+        """The layer, and the head where it is one alone."""
+        return self.layer if self.head is None else f"{self.layer}, head {self.head}"
+
+    @property
+    def first(self) -> tuple[int, int, int, int]:
+        """The first pair (b, h, q, k) that is attended to though it should not be, or the other way round."""
+        diff = self.received.diff(self.expected)
+        found = diff.first_left or diff.first_right
+        assert found is not None
+        b, h, q, k = found
+        return b, h if self.head is None else self.head, q, k
+
+    @property
+    def cause(self) -> str:
+        """What the received mask looks like."""
+        return _cause(self.expected.to("dense"), self.received.to("dense"))
+
+
+def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
+    """What the attention of every layer attends to in a run."""
+    subject.use(run.implementation)
+    subject.model.train(run.train)
+    try:
+        return trace(subject.model, run.inputs, subject.forward).calls
+    finally:
+        subject.model.eval()
+
+
+def mismatches(subject: Subject, run: Run, batch: Padded) -> Iterator[Mismatch]:
+    """Where a layer attends to other pairs than its declared mask and the padding allow."""
+    for call in calls_of(subject, run):
+        yield from _mismatches_of(subject, call, batch.tokens)
+
+
+def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mismatch]:
+    received = np.broadcast_to(call.plan.to("dense"), (len(tokens), *call.plan.shape[1:]))
+    length = tokens.shape[1]
+    kept = tokens.numpy()
+    if received.shape[2:] == (length, length + 1):
+        received = received[..., :length]  # the last column is that of a sink
+    if received.shape[2:] == (length, length):
+        expected, exact = _expected(subject, call.layer, length)
+        rows = kept[:, None, :, None]
+    elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
+        kept, (expected, exact) = np.ones((len(tokens), received.shape[3]), dtype=bool), (np.tri(received.shape[2]), True)
+        rows, expected = np.ones((1, 1, 1, 1), dtype=bool), expected.astype(bool)
+    elif subject.kind is Kind.ENCODER_DECODER and received.shape[3] == length:
+        expected, exact = np.ones(received.shape[2:], dtype=bool), True
+        rows = np.ones((1, 1, 1, 1), dtype=bool)
+    else:
+        return
+    expected = np.broadcast_to((expected & kept[:, None, None, :]) & rows, received.shape)
+    received = received & rows
+    for head, wrong in _wrong_heads(expected, received, exact):
+        part = slice(None) if head is None else slice(head, head + 1)
+        yield Mismatch(
+            call.layer,
+            head,
+            plan_from_dense(np.ascontiguousarray(expected[:, part])),
+            plan_from_dense(np.ascontiguousarray(received[:, part])),
+            *wrong,
+            received.shape[1],
+        )
+
+
+def _wrong_heads(
+    expected: BoolArray, received: BoolArray, exact: bool
+) -> Iterator[tuple[int | None, tuple[int, int]]]:
+    extra = (received & ~expected).sum((0, 2, 3))
+    missing = (expected & ~received).sum((0, 2, 3)) if exact else np.zeros_like(extra)
+    wrong = (extra + missing).nonzero()[0]
+    if not len(wrong):
+        return
+    if len(wrong) == received.shape[1]:
+        yield None, (int(extra.sum()), int(missing.sum()))
+        return
+    for head in wrong.tolist():
+        yield head, (int(extra[head]), int(missing[head]))
+
+
+def _expected(subject: Subject, layer: str, length: int) -> tuple[BoolArray, bool]:
+    """The declared mask of a layer, and whether it is known to the pair; else its bounds."""
+    bound = np.tri(length, dtype=bool) if subject.kind is Kind.CAUSAL else np.ones((length, length), dtype=bool)
+    if subject.layers is None:
+        return (np.ones((length, length), dtype=bool), False) if "decoder" not in layer else (bound, False)
+    number = _number(layer)
+    known: Mask | None = subject.layers[number % len(subject.layers)] if subject.layers else None
+    if known is None:
+        return bound, False
+    return compile(known, q=length).to("dense")[0], True
+
+
+def _number(layer: str) -> int:
+    numbers = re.findall(r"(?<=\.)\d+(?=\.|$)", "." + layer)
+    return int(numbers[0]) if numbers else 0
+
+
+def _cause(expected: BoolArray, received: BoolArray) -> str:
+    rows = expected.any(-1, keepdims=True)
+    if bool((received == ~expected)[np.broadcast_to(rows, expected.shape)].all()):
+        return "the mask is inverted: it keeps what should be dropped"
+    if bool((received | ~rows).all()):
+        return "no mask arrives: every key is attended to"
+    extra = received & ~expected
+    if not extra.any():
+        return _narrower(expected, received)
+    past = np.tri(*expected.shape[2:], dtype=bool)
+    if not (expected & ~past).any():
+        if (extra & ~past).any():
+            return "the mask is not causal: keys of the future are attended to"
+        first = np.argmax(expected, -1) - np.argmax(received, -1)
+        wider = first[rows[..., 0] & extra.any(-1)]
+        if len(wider) and (wider == 1).all():
+            return "the window is one token too wide"
+    columns = expected.any((1, 2), keepdims=True)
+    if not (extra & columns).any():
+        return "padding is attended to: the padding mask does not arrive, or does not mask"
+    return "more keys are attended to than declared"
+
+
+def _narrower(expected: BoolArray, received: BoolArray) -> str:
+    later = (np.argmax(received, -1) - np.argmax(expected, -1))[(expected & ~received).any(-1)]
+    if len(later) and (later == 1).all():
+        return "the window is one token too narrow"
+    return "fewer keys are attended to than declared"
+
+
