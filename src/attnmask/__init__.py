@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from attnmask.audit import audit as audit
+from attnmask.audit import trace as trace
 from attnmask.compile import Plan as Plan
 from attnmask.compile import compile as compile
 from attnmask.errors import AttnMaskError as AttnMaskError

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from attnmask.audit.declared import layers_of_config
 from attnmask.audit.subject import Kind, Run, Subject, in_double, output_name, plain_inputs
-from attnmask.audit.verdict import CouldNotRun
 from attnmask.audit.weights import GAIN, REDRAW, redraw
 from attnmask.errors import ArgumentError
 from attnmask.mask.atoms import causal

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attnmask.audit.inputs import padded
 from attnmask.audit.subject import Kind, Run, Subject, plain_inputs
 from attnmask.audit.verdict import Verdict
 
@@ -98,7 +97,9 @@ def scale_of(subject: Subject, implementation: str = "", train: bool = False) ->
     run = Run(plain, implementation, train)
     once = subject.run(run)
     legal = subject.run(Run(changed, implementation, train))
-    several = {name: torch.cat([value, value.flip(1) if name == "input_ids" else value]) for name, value in plain.items()}
+    several = {
+        name: torch.cat([value, value.flip(1) if name == "input_ids" else value]) for name, value in plain.items()
+    }
     around = subject.run(Run(several, implementation, train))[:1]
     again = subject.run(run)
     rows = [(0, i) for i in range(once.shape[1])]

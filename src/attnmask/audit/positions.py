@@ -36,7 +36,9 @@ def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: f
             shifted = replace(comparison, right=replace(comparison.right, inputs=alone(subject, "given", start=start)))
             if shifted.measured(subject) <= threshold:
                 return True
-        return any(_equal_when_rolled(subject, comparison, table, start) <= threshold for table in _tables(subject.model))
+        return any(
+            _equal_when_rolled(subject, comparison, table, start) <= threshold for table in _tables(subject.model)
+        )
     except CouldNotRun:
         return False
 

@@ -60,7 +60,12 @@ class Report:
         """Findings that say the same of several cells, those of a probe together, the worst first."""
 
         def key(finding: Finding) -> tuple[int, str, str, str]:
-            return ORDER.index(finding.verdict), finding.probe, finding.cause, finding.what if finding.cause == "" else ""
+            return (
+                ORDER.index(finding.verdict),
+                finding.probe,
+                finding.cause,
+                finding.what if finding.cause == "" else "",
+            )
 
         for _, group in groupby(sorted(self.findings, key=key), key):
             yield list(group)
@@ -119,5 +124,3 @@ def _text(plan: Plan | None) -> str | None:
 def _finding(values: dict[str, Any]) -> Finding:
     plans = {name: None if values[name] is None else Plan.from_json(values[name]) for name in ("expected", "received")}
     return Finding(**(values | plans | {"verdict": Verdict(values["verdict"])}))
-
-

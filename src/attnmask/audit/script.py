@@ -94,7 +94,9 @@ def gradient_script(subject: Subject, run: Run, batch: Padded) -> str:
     return "\n".join(lines)
 
 
-def loss_script(subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], counts: Sequence[int]) -> str:
+def loss_script(
+    subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], counts: Sequence[int]
+) -> str:
     """The loss of a padded batch beside that of its texts."""
     lines = [*subject.source, *_switched(subject, implementation), "with torch.no_grad():"]
     for name, inputs in zip(("both", "first", "second"), batches, strict=True):
@@ -144,7 +146,7 @@ def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
             "    def __torch_function__(self, f, types, args=(), kwargs={}):",
             "        out = f(*args, **(kwargs or {}))",
             f"        if inside[0] and f in (F.softmax, torch.softmax): print('attends to keys', out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}].nonzero()[:, 0].tolist())",
-            f"        if inside[0] and f is F.scaled_dot_product_attention: print('mask', (kwargs or {{}}).get('attn_mask', args[3] if len(args) > 3 else None), 'is_causal', (kwargs or {{}}).get('is_causal'))",
+            "        if inside[0] and f is F.scaled_dot_product_attention: print('mask', (kwargs or {}).get('attn_mask', args[3] if len(args) > 3 else None), 'is_causal', (kwargs or {}).get('is_causal'))",
             "        return out",
             f"print('declared keys of query {q}:', {keys})",
             f"with See(), torch.no_grad(): model({_arguments(run.inputs)})",

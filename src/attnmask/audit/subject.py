@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnmask.audit.declared import layers_of_config, reach_of
+from attnmask.audit.declared import reach_of
 from attnmask.audit.verdict import CouldNotRun
 from attnmask.conventions import BoolArray
 from attnmask.mask.expr import Mask

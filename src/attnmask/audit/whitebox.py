@@ -75,7 +75,10 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
         expected, exact = _expected(subject, call.layer, length)
         rows = kept[:, None, :, None]
     elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
-        kept, (expected, exact) = np.ones((len(tokens), received.shape[3]), dtype=bool), (np.tri(received.shape[2]), True)
+        kept, (expected, exact) = (
+            np.ones((len(tokens), received.shape[3]), dtype=bool),
+            (np.tri(received.shape[2]), True),
+        )
         rows, expected = np.ones((1, 1, 1, 1), dtype=bool), expected.astype(bool)
     elif subject.kind is Kind.ENCODER_DECODER and received.shape[3] == length:
         expected, exact = np.ones(received.shape[2:], dtype=bool), True
@@ -96,9 +99,7 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
         )
 
 
-def _wrong_heads(
-    expected: BoolArray, received: BoolArray, exact: bool
-) -> Iterator[tuple[int | None, tuple[int, int]]]:
+def _wrong_heads(expected: BoolArray, received: BoolArray, exact: bool) -> Iterator[tuple[int | None, tuple[int, int]]]:
     extra = (received & ~expected).sum((0, 2, 3))
     missing = (expected & ~received).sum((0, 2, 3)) if exact else np.zeros_like(extra)
     wrong = (extra + missing).nonzero()[0]
@@ -156,5 +157,3 @@ def _narrower(expected: BoolArray, received: BoolArray) -> str:
     if len(later) and (later == 1).all():
         return "the window is one token too narrow"
     return "fewer keys are attended to than declared"
-
-

@@ -22,7 +22,9 @@ OVERFLOW = "in half precision a padded batch gives NaN or infinity where the tex
 SMALL = "with large scores padding is attended to: the additive constant is too small"
 # Scores grow by its square: -1e4 shows, -1e9 does not.
 LOUDER = 60.0
-QUERIES_AND_KEYS = re.compile(r"(^|[._])(q|k|query|key|q_proj|k_proj|q_lin|k_lin|wq|wk|query_key_value|c_attn|qkv_proj)[._]")
+QUERIES_AND_KEYS = re.compile(
+    r"(^|[._])(q|k|query|key|q_proj|k_proj|q_lin|k_lin|wq|wk|query_key_value|c_attn|qkv_proj)[._]"
+)
 
 
 def applies(context: Context) -> str:
@@ -93,7 +95,9 @@ def _loud(context: Context, implementation: str) -> Finding:
         "for name, p in model.named_parameters():",
         f"    if re.search(r'{pattern}', name): p.data *= {LOUDER}",
     ]
-    return replace(finding, cause="the additive constant is too small", script="\n".join(lines[:at] + louder + lines[at:]))
+    return replace(
+        finding, cause="the additive constant is too small", script="\n".join(lines[:at] + louder + lines[at:])
+    )
 
 
 @contextmanager

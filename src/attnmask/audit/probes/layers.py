@@ -37,7 +37,9 @@ def _judged(context: Context, run: Run, batch: Padded, side: str) -> Finding:
     except Exception as error:  # whatever a model's own code raises
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
     if not found:
-        return Finding(NAME, Verdict.OK if seen else Verdict.NOT_APPLICABLE, WHAT if seen else "no attention is seen", cell)
+        return Finding(
+            NAME, Verdict.OK if seen else Verdict.NOT_APPLICABLE, WHAT if seen else "no attention is seen", cell
+        )
     first: Mismatch = found[0]
     what = f"{WHAT}: {len(found)} of them, {first.extra} pairs too many and {first.missing} too few in the first"
     return Finding(

@@ -50,7 +50,11 @@ def _compared(context: Context, implementation: str, side: str, content: int | N
         if subject.is_transformers and subject.kind is not Kind.CAUSAL and side == "left":
             cause = "the head reads the first token of the row: texts are to be padded on the right"
             return replace(finding, verdict=Verdict.BY_DESIGN, cause=cause, script="")
-        if content is not None and subject.config is not None and getattr(subject.config, "pad_token_id", None) is not None:
+        if (
+            content is not None
+            and subject.config is not None
+            and getattr(subject.config, "pad_token_id", None) is not None
+        ):
             cause = "the head finds the last token by the pad id, not by the mask; here other ids stand at padding"
             return replace(finding, verdict=Verdict.BY_DESIGN, cause=cause, script="")
     return finding

@@ -1,0 +1,107 @@
+"""The audit of every text architecture that the installed transformers has, in parallel and resumable."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from attnmask.audit.report import Report
+
+MODES = ("causal", "masked", "seq2seq", "base")
+SECONDS = 90
+
+
+def entries(modes: Sequence[str] = MODES) -> list[tuple[str, str]]:
+    """(model type, mode) of every architecture that reads ids; its base model only where it has no other mode."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    from attnmask.audit.build import modes_of
+
+    found: list[tuple[str, str]] = []
+    for model_type in sorted(CONFIG_MAPPING_NAMES):
+        own = [mode for mode in modes_of(model_type) if mode in modes]
+        heads = [mode for mode in own if mode != "base"]
+        found += [(model_type, mode) for mode in heads or own if mode != "base" or _reads_ids(model_type)]
+    return found
+
+
+def _reads_ids(model_type: str) -> bool:
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    name: Any = MODEL_MAPPING_NAMES[model_type]
+    try:
+        model: Any = getattr(transformers, name if isinstance(name, str) else name[0])
+        return "input_ids" in inspect.signature(model.forward).parameters
+    except Exception:  # its own dependencies are missing
+        return False
+
+
+def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -> Iterator[tuple[int, str]]:
+    """Audit entries that the folder has no report of; one JSON file each.
+
+    Args:
+        folder: of the reports; made if it is missing. wanted: (model type, mode). processes: at once.
+
+    Yields:
+        How many are done, and the name of the last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [entry for entry in wanted if not path_of(folder, *entry).exists()]
+    done = len(wanted) - len(missing)
+    # Forked workers would share what torch and its threads hold.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_audited, folder, *entry): entry for entry in missing}
+        for future in as_completed(futures):
+            done += 1
+            future.result()
+            yield done, " ".join(futures[future])
+
+
+def path_of(folder: Path, model_type: str, mode: str) -> Path:
+    """The report of an entry."""
+    return folder / f"{model_type}.{mode}.json"
+
+
+def reports_of(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
+    """Model type, mode, report; and why there is none."""
+    for path in sorted(folder.glob("*.json")):
+        model_type, mode = path.stem.rsplit(".", 1)
+        text = path.read_text()
+        why = json.loads(text).get("why")
+        yield model_type, mode, None if why else Report.from_json(text), why or ""
+
+
+def _audited(folder: Path, model_type: str, mode: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, _too_slow)
+    signal.alarm(SECONDS)
+    try:
+        text = _report(model_type, mode).to_json()
+    except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
+        line = next(iter(str(error).strip().splitlines()), "")[:160]
+        text = json.dumps({"why": f"its tiny copy does not run: {type(error).__name__}: {line}"})
+    finally:
+        signal.alarm(0)
+    path_of(folder, model_type, mode).write_text(text)
+
+
+def _report(model_type: str, mode: str) -> Report:
+    from attnmask.audit.auditing import report_of
+    from attnmask.audit.build import quiet, subject_from_type
+
+    with quiet(), warnings.catch_warnings():
+        return report_of(subject_from_type(model_type, mode))
+
+
+def _too_slow(*_: Any) -> None:
+    raise TimeoutError(f"more than {SECONDS} s")
