@@ -16,7 +16,7 @@ from attnmask.audit.context import Context
 from attnmask.audit.probes import PROBES
 from attnmask.audit.report import Report
 from attnmask.audit.subject import Subject, without_dropout
-from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.errors import ArgumentError
 
 Progress = Callable[[int, int], None]
@@ -61,7 +61,7 @@ def _of_probe(probe: ModuleType, context: Context) -> Iterator[Finding]:
             yield Finding(probe.NAME, Verdict.NOT_APPLICABLE, why)
             return
         yield from probe.run(context)
-    except CouldNotRun as error:
+    except CouldNotRunError as error:
         yield Finding(probe.NAME, Verdict.COULD_NOT_RUN, str(error))
     except Exception as error:  # a model's own code raises what it likes where a probe reads from it
         yield Finding(probe.NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:160]}")

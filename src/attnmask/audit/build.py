@@ -7,14 +7,18 @@ import importlib
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from attnmask.audit.declared import layers_of_config
+from attnmask.audit.influence import influences
+from attnmask.audit.positions import tables_of
 from attnmask.audit.subject import Kind, Run, Subject, in_double, output_name, plain_inputs
 from attnmask.audit.weights import GAIN, REDRAW, redraw
 from attnmask.errors import ArgumentError
@@ -23,6 +27,8 @@ from attnmask.mask.expr import Mask, atoms_of
 
 TRIED = ("eager", "sdpa", "attnmask")
 WHERE = "audit(model=)"
+# A change of an earlier output by this share of its size is no rounding.
+MEASURED = 1e-3
 MODES = {
     "causal": "AutoModelForCausalLM",
     "masked": "AutoModelForMaskedLM",
@@ -58,9 +64,8 @@ def subject_of(
     subject = Subject(
         name=type(model).__name__,
         model=model,
-        kind=kind,
+        kind=kind or Kind.BIDIRECTIONAL,
         source=tuple(lines),
-        layers=_layers(mask, config, kind),
         tokens=_plain_tokens(model, config),
         pad=_pad(config),
         first=_first_position(model),
@@ -68,6 +73,9 @@ def subject_of(
     )
     with torch.no_grad():
         subject.output = output_name(subject.call(plain_inputs(subject)))
+    if kind is None:
+        subject.kind = _measured_kind(subject)
+    subject.layers = _layers(mask, config, subject.kind)
     subject = in_double(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
@@ -130,7 +138,7 @@ def subject_from_folder(folder: str) -> Subject:
     """A model that ``save_pretrained`` wrote, with the class that it was saved from."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config: Any = cast(Any, transformers.AutoConfig).from_pretrained(folder)
     names = getattr(config, "architectures", None) or ["AutoModel"]
     kind: Any = getattr(transformers, names[0], transformers.AutoModel)
     lines = (
@@ -141,7 +149,7 @@ def subject_from_folder(folder: str) -> Subject:
         return subject_of(kind.from_pretrained(folder), source=lines)
 
 
-def subject_from_factory(text: str, mask: Mask | None) -> Subject:
+def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None) -> Subject:
     """What a function of a person's own module returns: ``package.module:function``."""
     module_name, _, name = text.partition(":")
     sys.path.insert(0, str(Path.cwd()))
@@ -155,7 +163,7 @@ def subject_from_factory(text: str, mask: Mask | None) -> Subject:
     return subject_of(factory(), mask, source=lines)
 
 
-def subject_from_text(text: str, mode: str = "", mask: Mask | None = None) -> Subject:
+def subject_from_text(text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
     """A folder, ``module:factory``, or a model type."""
     if Path(text).is_dir():
         return subject_from_folder(text)
@@ -164,19 +172,17 @@ def subject_from_text(text: str, mode: str = "", mask: Mask | None = None) -> Su
     return subject_from_type(text, mode)
 
 
-class quiet:
+@contextmanager
+def quiet() -> Generator[None]:
     """What transformers says while a model is made is no part of an audit."""
-
-    def __enter__(self) -> None:
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        warnings.simplefilter("ignore")
-        self._before = logging.root.manager.disable
-        logging.disable(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self._before)
-        self._warnings.__exit__(None, None, None)
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:
@@ -193,22 +199,30 @@ def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:
     ]
 
 
-def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> Kind:
+def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> Kind | None:
+    """What the mask, or the mapping that transformers keeps, says; None if neither says anything."""
     if getattr(config, "is_encoder_decoder", False):
         return Kind.ENCODER_DECODER
     if mask is not None:
         first = mask if isinstance(mask, Mask) else mask[0]
         return Kind.CAUSAL if causal() in atoms_of(first) else Kind.BIDIRECTIONAL
     if config is None:
-        return Kind.BIDIRECTIONAL
+        return None
     from transformers.models.auto import modeling_auto as auto
 
     name, own = type(model).__name__, getattr(config, "model_type", "")
     decoders = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    is_bidirectional = own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES or own not in decoders
-    if getattr(config, "is_decoder", False) or (name in decoders.values() and not is_bidirectional):
+    if getattr(config, "is_decoder", False):
         return Kind.CAUSAL
-    return Kind.BIDIRECTIONAL if is_bidirectional else Kind.CAUSAL
+    if own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        return Kind.BIDIRECTIONAL
+    return Kind.CAUSAL if own in decoders or name in decoders.values() else None
+
+
+def _measured_kind(subject: Subject) -> Kind:
+    """Whether any token changes an earlier output; one vector an item tells nothing."""
+    changes = np.triu(influences(subject, ""), 1) if not subject.is_pooled else np.ones(1)
+    return Kind.BIDIRECTIONAL if bool((changes > MEASURED).any()) else Kind.CAUSAL
 
 
 def _layers(mask: Mask | Sequence[Mask] | None, config: Any, kind: Kind) -> Sequence[Mask | None] | None:
@@ -221,11 +235,11 @@ def _layers(mask: Mask | Sequence[Mask] | None, config: Any, kind: Kind) -> Sequ
 
 def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
     """Ids that a config gives no meaning, inside the vocabulary."""
-    tables = [m for m in model.modules() if isinstance(m, nn.Embedding)]
-    size = tables[0].num_embeddings if tables else 100
-    embed = getattr(model, "get_input_embeddings", None)
-    with_inputs = embed() if embed is not None else None
-    size = getattr(with_inputs, "num_embeddings", size)
+    try:
+        own = cast(Any, model).get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        own = next((table for _, table in tables_of(model)), None)
+    size = getattr(own, "num_embeddings", 100)
     special = set(_special_ids(config.to_dict() if config is not None else {}))
     ids = [i for i in range(5, size) if i not in special]
     return torch.tensor(ids[:2000])
@@ -237,7 +251,7 @@ def _special_ids(values: Any) -> list[int]:
         if isinstance(value, dict):
             found += _special_ids(value)
         elif isinstance(name, str) and ("token" in name or name.endswith("_id")):
-            several = value if isinstance(value, list) else [value]
+            several = cast(list[Any], value) if isinstance(value, list) else [value]
             found += [v for v in several if isinstance(v, int) and not isinstance(v, bool)]
     return found
 
@@ -250,8 +264,8 @@ def _pad(config: Any) -> int:
 
 def _first_position(model: nn.Module) -> int:
     """Where a table of positions keeps a row for padding, texts start behind it."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Embedding) and "position" in name and module.padding_idx is not None:
+    for name, module in tables_of(model):
+        if "position" in name and module.padding_idx is not None:
             return module.padding_idx + 1
     return 0
 

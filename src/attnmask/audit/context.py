@@ -12,7 +12,7 @@ from attnmask.audit.mixers import mixers_of
 from attnmask.audit.positions import is_shift, padded_and_alone
 from attnmask.audit.script import script_of
 from attnmask.audit.subject import Run, Subject
-from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.audit.whitebox import Mismatch, mismatches
 
 
@@ -44,7 +44,7 @@ class Context:
         try:
             scale = scale or self.scale(left.implementation, left.train)
             number = comparison.measured(self.subject)
-        except CouldNotRun as error:
+        except CouldNotRunError as error:
             return Finding(probe, Verdict.COULD_NOT_RUN, str(error), cell)
         measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
         verdict = scale.verdict(number)

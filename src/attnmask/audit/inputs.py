@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -29,12 +29,12 @@ class Padded:
     @property
     def places(self) -> list[int]:
         """Where the tokens of the padded item stand."""
-        return self.tokens[self.item].nonzero()[:, 0].tolist()
+        return [place for place, is_token in enumerate(cast(Any, self.tokens[self.item]).tolist()) if is_token]
 
     @property
     def masked(self) -> list[int]:
         """Where its padding stands."""
-        return (~self.tokens[self.item]).nonzero()[:, 0].tolist()
+        return sorted({*range(self.tokens.shape[1])} - {*self.places})
 
 
 def padded(

@@ -97,9 +97,8 @@ def scale_of(subject: Subject, implementation: str = "", train: bool = False) ->
     run = Run(plain, implementation, train)
     once = subject.run(run)
     legal = subject.run(Run(changed, implementation, train))
-    several = {
-        name: torch.cat([value, value.flip(1) if name == "input_ids" else value]) for name, value in plain.items()
-    }
+    other = plain | {"input_ids": plain["input_ids"].flip(1)}
+    several = {name: torch.cat([value, other[name]]) for name, value in plain.items()}
     around = subject.run(Run(several, implementation, train))[:1]
     again = subject.run(run)
     rows = [(0, i) for i in range(once.shape[1])]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from attnmask.audit.inputs import Padded, alone, padded
 from attnmask.audit.measure import Comparison, difference, rows_of
 from attnmask.audit.subject import Kind, Run, Subject
-from attnmask.audit.verdict import CouldNotRun
+from attnmask.audit.verdict import CouldNotRunError
 
 SHIFTED = "absolute positions shift under left padding when no position ids are given"
 WORDS = ("position", "wpe", "pos_emb")
@@ -22,8 +24,8 @@ def padded_and_alone(
     """A text in a padded batch, and by itself."""
     own = padded(subject, side, batch, None, positions)
     rows = rows_of(subject, own.item, own.places)
-    runs = (Run(inputs, implementation) for inputs in (own.inputs, alone(subject, positions)))
-    return Comparison(*runs, rows, [(0, i) for i in range(len(rows))]), own
+    left, right = (Run(inputs, implementation) for inputs in (own.inputs, alone(subject, positions)))
+    return Comparison(left, right, rows, [(0, i) for i in range(len(rows))]), own
 
 
 def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: float) -> bool:
@@ -36,19 +38,20 @@ def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: f
             shifted = replace(comparison, right=replace(comparison.right, inputs=alone(subject, "given", start=start)))
             if shifted.measured(subject) <= threshold:
                 return True
-        return any(
-            _equal_when_rolled(subject, comparison, table, start) <= threshold for table in _tables(subject.model)
-        )
-    except CouldNotRun:
+        tables = [table for name, table in tables_of(subject.model) if any(word in name for word in WORDS)]
+        found = (_when_rolled(subject, comparison, table, start) for table in tables)
+        return any(number <= threshold for number in found)
+    except CouldNotRunError:
         return False
 
 
-def _tables(model: nn.Module) -> list[nn.Embedding]:
-    found = model.named_modules()
-    return [m for name, m in found if isinstance(m, nn.Embedding) and any(word in name for word in WORDS)]
+def tables_of(model: nn.Module) -> list[tuple[str, nn.Embedding]]:
+    """Every nn.Embedding of a model, by its name."""
+    modules = cast(Iterable[tuple[str, nn.Module]], model.named_modules())
+    return [(name, module) for name, module in modules if isinstance(module, nn.Embedding)]
 
 
-def _equal_when_rolled(subject: Subject, comparison: Comparison, table: nn.Embedding, start: int) -> float:
+def _when_rolled(subject: Subject, comparison: Comparison, table: nn.Embedding, start: int) -> float:
     """The difference where the text alone finds the positions of the padded one in the table."""
     weight: Tensor = table.weight
     before = weight.detach().clone()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -134,23 +134,27 @@ def _of_softmax(batch: int, input: Tensor, dim: int | None = None, *_: Any, **__
     if input.ndim == 4:
         return attends_from_scores(input) if input.shape[0] == batch else None
     heads = input.shape[0] // batch
-    return attends_from_scores(input).unflatten(0, (batch, heads)) if heads > 1 else None
+    return attends_from_scores(input).view(batch, heads, *input.shape[1:]) if heads > 1 else None
 
 
 def _of_mha(_: int, *args: Any, **kwargs: Any) -> Tensor | None:
     given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
-    query, key, heads = given["query"], given["key"], given["num_heads"]
+    query, key = cast(Tensor, given["query"]), cast(Tensor, given["key"])
+    heads = cast(int, given["num_heads"])
     batch = query.shape[1] if query.ndim == 3 else 1
-    mask, padded = given.get("attn_mask"), given.get("key_padding_mask")
     attends = torch.ones(batch, 1, query.shape[0], key.shape[0], dtype=torch.bool)
+    mask, padded = cast(Tensor | None, given.get("attn_mask")), cast(Tensor | None, given.get("key_padding_mask"))
     if mask is not None:
-        # Here True drops a pair.
-        kept = ~mask if mask.dtype == torch.bool else attends_from_scores(mask)
-        attends = attends & (kept.unflatten(0, (batch, heads)) if kept.ndim == 3 else kept)
+        kept = _kept(mask)
+        attends = attends & (kept.view(batch, heads, *kept.shape[1:]) if kept.ndim == 3 else kept)
     if padded is not None:
-        kept = ~padded if padded.dtype == torch.bool else attends_from_scores(padded)
-        attends = attends & kept.view(batch, 1, 1, -1)
+        attends = attends & _kept(padded).view(batch, 1, 1, -1)
     return attends
+
+
+def _kept(mask: Tensor) -> Tensor:
+    """What nn.MultiheadAttention keeps: its True drops a pair."""
+    return ~mask if mask.dtype == torch.bool else attends_from_scores(mask)
 
 
 Reader = Callable[..., Tensor | None]
@@ -164,26 +168,39 @@ READERS: dict[Callable[..., Any], tuple[str, Reader]] = {
 
 
 @contextmanager
-def _names_of(model: nn.Module, stack: list[str]) -> Iterator[None]:
+def _names_of(model: nn.Module, stack: list[str]) -> Generator[None]:
     """Keep the name of the module that runs on top of a stack."""
     with ExitStack() as hooks:
-        for name, module in model.named_modules():
-            entered = module.register_forward_pre_hook(lambda *_, name=name: stack.append(name))  # pyright: ignore
-            left = module.register_forward_hook(lambda *_: cast(None, stack.pop() and None), always_call=True)
-            hooks.callback(entered.remove)
-            hooks.callback(left.remove)
+        named = cast(Any, model).named_modules()
+        for name, module in named:
+            hooks.callback(module.register_forward_pre_hook(_pusher(stack, name)).remove)
+            hooks.callback(module.register_forward_hook(_popper(stack), always_call=True).remove)
         yield
 
 
+def _pusher(stack: list[str], name: str) -> Callable[..., None]:
+    def push(*_: Any) -> None:
+        stack.append(name)
+
+    return push
+
+
+def _popper(stack: list[str]) -> Callable[..., None]:
+    def pop(*_: Any) -> None:
+        stack.pop()
+
+    return pop
+
+
 @contextmanager
-def _interfaces(recorder: _Recorder) -> Iterator[None]:
+def _interfaces(recorder: _Recorder) -> Generator[None]:
     """Look on where transformers calls kernels that torch's functions do not show."""
     try:
         from transformers import AttentionInterface
     except ImportError:
         yield
         return
-    known: dict[str, Any] = AttentionInterface._global_mapping  # pyright: ignore[reportPrivateUsage]
+    known = cast(dict[str, Any], cast(Any, AttentionInterface)._global_mapping)
     before = dict(known)
     try:
         if "flex_attention" in known:
@@ -225,7 +242,7 @@ def _of_model_mask(module: Any, query: Tensor, key: Tensor, mask: Any, is_causal
 
 
 @contextmanager
-def _no_fast_path() -> Iterator[None]:
+def _no_fast_path() -> Generator[None]:
     """nn.TransformerEncoderLayer may run as one kernel, in which nothing is seen."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -123,4 +123,5 @@ def _text(plan: Plan | None) -> str | None:
 
 def _finding(values: dict[str, Any]) -> Finding:
     plans = {name: None if values[name] is None else Plan.from_json(values[name]) for name in ("expected", "received")}
-    return Finding(**(values | plans | {"verdict": Verdict(values["verdict"])}))
+    given: dict[str, Any] = values | plans | {"verdict": Verdict(values["verdict"])}
+    return Finding(**given)

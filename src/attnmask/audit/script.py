@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -66,7 +66,7 @@ def _arguments(inputs: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     if not isinstance(value, Tensor):
         return repr(value)
-    text = repr(value.tolist()).replace(" ", "")
+    text = str(cast(Any, value).tolist()).replace(" ", "")
     return f"torch.tensor({text})" if not value.is_floating_point() else f"torch.tensor({text},dtype={value.dtype})"
 
 
@@ -145,8 +145,10 @@ def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
             "class See(TorchFunctionMode):",
             "    def __torch_function__(self, f, types, args=(), kwargs={}):",
             "        out = f(*args, **(kwargs or {}))",
-            f"        if inside[0] and f in (F.softmax, torch.softmax): print('attends to keys', out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}].nonzero()[:, 0].tolist())",
-            "        if inside[0] and f is F.scaled_dot_product_attention: print('mask', (kwargs or {}).get('attn_mask', args[3] if len(args) > 3 else None), 'is_causal', (kwargs or {}).get('is_causal'))",
+            "        if inside[0] and f in (F.softmax, torch.softmax):",
+            f"            row = out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}]",
+            "            print('attends to keys', row.nonzero()[:, 0].tolist())",
+            "        if inside[0] and f is F.scaled_dot_product_attention: print('mask', kwargs)",
             "        return out",
             f"print('declared keys of query {q}:', {keys})",
             f"with See(), torch.no_grad(): model({_arguments(run.inputs)})",

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attnmask.audit.declared import reach_of
-from attnmask.audit.verdict import CouldNotRun
+from attnmask.audit.verdict import CouldNotRunError
 from attnmask.conventions import BoolArray
 from attnmask.mask.expr import Mask
 
@@ -108,7 +109,7 @@ class Subject:
         """Output at every token, (B, L, D); (B, 1, D) if the model gives one vector an item.
 
         Raises:
-            CouldNotRun: whatever the model raises, by its name.
+            CouldNotRunError: whatever the model raises, by its name.
         """
         model = self.model
         self.use(run.implementation)
@@ -117,7 +118,7 @@ class Subject:
             with torch.set_grad_enabled(run.grad):
                 return _chunked(self, run) if run.chunks else output_of(self.call(run.inputs), self.output)
         except Exception as error:  # whatever a model's own code raises
-            raise CouldNotRun(f"{type(error).__name__}: {_first_line(error)}") from error
+            raise CouldNotRunError(f"{type(error).__name__}: {_first_line(error)}") from error
         finally:
             model.eval()
 
@@ -148,8 +149,9 @@ def _chunked(subject: Subject, run: Run) -> Tensor:
     inputs = dict(run.inputs)
     total = inputs["input_ids"].shape[1]
     cuts = [0, *run.chunks, total]
-    cache, parts = None, []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    cache: Any = None
+    parts: list[Tensor] = []
+    for start, stop in pairwise(cuts):
         some = dict(inputs)
         some["input_ids"] = inputs["input_ids"][:, start:stop]
         if "attention_mask" in inputs:
@@ -201,7 +203,7 @@ def in_double(subject: Subject) -> Subject:
     inputs = plain_inputs(doubled)
     if "attention_mask" in inputs:
         inputs["attention_mask"] = (torch.arange(inputs["input_ids"].shape[1]) >= 5).long()[None]
-    with suppress(CouldNotRun):
+    with suppress(CouldNotRunError):
         out = doubled.run(Run(inputs))
         if out.dtype == torch.float64 and bool(torch.isfinite(out if out.shape[1] == 1 else out[:, 5:]).all()):
             return doubled
@@ -228,12 +230,12 @@ def other_inputs(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
 
 
 @contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
+def without_dropout(model: nn.Module) -> Generator[None]:
     """Every chance of dropping something set to 0."""
     before: list[tuple[Any, str, float]] = []
     owners: list[Any] = [*model.modules(), *filter(None, [getattr(model, "config", None)])]
     for owner in owners:
-        for name, value in list(vars(owner).items()):
+        for name, value in list(_attributes(owner).items()):
             dropping = "drop" in name or (name == "p" and "Dropout" in type(owner).__name__)
             if dropping and isinstance(value, float) and value > 0:
                 before.append((owner, name, value))
@@ -243,3 +245,7 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
     finally:
         for owner, name, value in before:
             setattr(owner, name, value)
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    return vars(owner)

@@ -19,7 +19,7 @@ class Verdict(StrEnum):
     COULD_NOT_RUN = "could not run"
 
 
-class CouldNotRun(Exception):
+class CouldNotRunError(Exception):
     """The model raised where a probe ran it; no finding."""
 
 

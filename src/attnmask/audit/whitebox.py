@@ -13,7 +13,7 @@ from attnmask.audit.inputs import Padded
 from attnmask.audit.recording import Call, trace
 from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.compile.plan import Plan, compile, plan_from_dense
-from attnmask.conventions import BoolArray
+from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.expr import Mask
 
 
@@ -75,11 +75,8 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
         expected, exact = _expected(subject, call.layer, length)
         rows = kept[:, None, :, None]
     elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
-        kept, (expected, exact) = (
-            np.ones((len(tokens), received.shape[3]), dtype=bool),
-            (np.tri(received.shape[2]), True),
-        )
-        rows, expected = np.ones((1, 1, 1, 1), dtype=bool), expected.astype(bool)
+        kept, expected, exact = np.ones((len(tokens), 1), dtype=bool), np.tri(received.shape[2], dtype=bool), True
+        rows = np.ones((1, 1, 1, 1), dtype=bool)
     elif subject.kind is Kind.ENCODER_DECODER and received.shape[3] == length:
         expected, exact = np.ones(received.shape[2:], dtype=bool), True
         rows = np.ones((1, 1, 1, 1), dtype=bool)
@@ -131,29 +128,29 @@ def _number(layer: str) -> int:
 
 def _cause(expected: BoolArray, received: BoolArray) -> str:
     rows = expected.any(-1, keepdims=True)
-    if bool((received == ~expected)[np.broadcast_to(rows, expected.shape)].all()):
+    if np.all((received != expected) | ~rows):
         return "the mask is inverted: it keeps what should be dropped"
     if bool((received | ~rows).all()):
         return "no mask arrives: every key is attended to"
     extra = received & ~expected
-    if not extra.any():
+    if not np.any(extra):
         return _narrower(expected, received)
-    past = np.tri(*expected.shape[2:], dtype=bool)
-    if not (expected & ~past).any():
-        if (extra & ~past).any():
+    past: BoolArray = np.tri(*expected.shape[2:], dtype=bool)
+    if not np.any(expected & ~past):
+        if np.any(extra & ~past):
             return "the mask is not causal: keys of the future are attended to"
         first = np.argmax(expected, -1) - np.argmax(received, -1)
-        wider = first[rows[..., 0] & extra.any(-1)]
-        if len(wider) and (wider == 1).all():
+        wider: IntArray = first[rows[..., 0] & extra.any(-1)]
+        if len(wider) and np.all(wider == 1):
             return "the window is one token too wide"
     columns = expected.any((1, 2), keepdims=True)
-    if not (extra & columns).any():
+    if not np.any(extra & columns):
         return "padding is attended to: the padding mask does not arrive, or does not mask"
     return "more keys are attended to than declared"
 
 
 def _narrower(expected: BoolArray, received: BoolArray) -> str:
     later = (np.argmax(received, -1) - np.argmax(expected, -1))[(expected & ~received).any(-1)]
-    if len(later) and (later == 1).all():
+    if len(later) and np.all(later == 1):
         return "the window is one token too narrow"
     return "fewer keys are attended to than declared"

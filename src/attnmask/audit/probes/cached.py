@@ -42,6 +42,6 @@ def _compared(
     item = batch.item if side == "left" else 0
     places = batch.places if side == "left" else list(range(subject.length))
     inputs = batch.inputs if side == "left" else {name: value[:1] for name, value in batch.inputs.items()}
-    runs = (Run(inputs, implementation), Run(inputs, implementation, chunks=chunks))
+    one, other = (Run(inputs, implementation), Run(inputs, implementation, chunks=chunks))
     cell = {"implementation": implementation, "queries": way, "padding": side}
-    return context.compare(NAME, Comparison.at(*runs, rows_of(subject, item, places)), cell, WHAT)
+    return context.compare(NAME, Comparison.at(one, other, rows_of(subject, item, places)), cell, WHAT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from attnmask.audit.context import Context
 from attnmask.audit.inputs import alone, padded
 from attnmask.audit.measure import Comparison, rows_of, scale_of
 from attnmask.audit.subject import Run
-from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 
 NAME = "additive constant"
 OVERFLOW = "in half precision a padded batch gives NaN or infinity where the text alone gives numbers"
@@ -51,7 +51,7 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
         base = subject.run(Run(alone(subject, "given"), implementation))
         rows = rows_of(subject, batch.item, batch.places)
         out = subject.run(Run(batch.inputs, implementation))
-    except CouldNotRun as error:
+    except CouldNotRunError as error:
         return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
     if not bool(torch.isfinite(base).all()):
         return Finding(NAME, Verdict.NO_POWER, "the text alone overflows in this precision", cell)
@@ -79,7 +79,7 @@ def _loud(context: Context, implementation: str) -> Finding:
     with _louder(subject.model):
         try:
             scale = scale_of(subject, implementation)
-        except CouldNotRun as error:
+        except CouldNotRunError as error:
             return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
         finding = context.compare(NAME, comparison, cell, SMALL, scale=scale)
     if finding.verdict is not Verdict.BUG:
@@ -101,7 +101,7 @@ def _loud(context: Context, implementation: str) -> Finding:
 
 
 @contextmanager
-def _louder(model: nn.Module) -> Iterator[None]:
+def _louder(model: nn.Module) -> Generator[None]:
     own = [p for name, p in model.named_parameters() if QUERIES_AND_KEYS.search(name)]
     before = [p.detach().clone() for p in own]
     with torch.no_grad():

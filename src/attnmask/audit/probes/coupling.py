@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attnmask.audit.context import Context
-from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 
 NAME = "texts of a batch are coupled"
 WHAT = "a text gives something else beside another one, without any padding"
@@ -22,7 +22,7 @@ def run(context: Context) -> Iterator[Finding]:
         cell = {"implementation": implementation}
         try:
             scale = context.scale(implementation)
-        except CouldNotRun as error:
+        except CouldNotRunError as error:
             yield Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
             continue
         verdict = Verdict.BY_DESIGN if scale.is_coupled else Verdict.OK

@@ -48,6 +48,6 @@ def _compared(context: Context, implementation: str, mask: str, batch: int, trai
     changed = torch.cat([ids[:, :cut], subject.text(33, ids.shape[1] - cut).expand(batch, -1)], 1)
     first = 5 if mask == "padded left" and name == "input_ids" else 0
     rows = [(batch - 1, i) for i in range(first, cut)]
-    runs = (Run(inputs | {name: one}, implementation, train=train, grad=train) for one in (ids, changed))
+    one, other = (Run(inputs | {name: text}, implementation, train=train, grad=train) for text in (ids, changed))
     cell = {"implementation": implementation, "mask": mask, "batch": str(batch)} | ({"mode": "train"} if train else {})
-    return context.compare(NAME, Comparison.at(*runs, rows), cell, WHAT, Padded(inputs, batch - 1, tokens))
+    return context.compare(NAME, Comparison.at(one, other, rows), cell, WHAT, Padded(inputs, batch - 1, tokens))

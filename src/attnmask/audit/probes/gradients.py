@@ -14,7 +14,7 @@ from attnmask.audit.measure import rows_of
 from attnmask.audit.mixers import mixers_of
 from attnmask.audit.script import gradient_script
 from attnmask.audit.subject import Kind, Run, Subject
-from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 
 NAME = "gradients"
 WHAT = "the loss of tokens has a gradient at padding"
@@ -46,14 +46,14 @@ def _judged(context: Context, implementation: str, side: str) -> Finding:
     try:
         scale = context.scale(implementation)
         grads, parameters_finite = gradients_of(subject, Run(batch.inputs, implementation, grad=True), batch)
-    except CouldNotRun as error:
+    except CouldNotRunError as error:
         return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
     script = gradient_script(subject, Run(batch.inputs, implementation), batch)
     if not parameters_finite or not bool(torch.isfinite(grads).all()):
         return Finding(NAME, Verdict.BUG, POISONED, cell, float("inf"), 0.0, script=script, cause=POISONED)
     if side == "everything":
         return Finding(NAME, Verdict.OK, POISONED, cell, 0.0)
-    sizes = grads.norm(dim=-1)
+    sizes = grads.pow(2).sum(-1).sqrt()
     typical = float(sizes[batch.places].median())
     at_padding = float(sizes[batch.masked].max()) / max(typical, 1e-30)
     measured: dict[str, Any] = {"number": at_padding, "threshold": scale.threshold, "power": 1.0}
@@ -102,12 +102,12 @@ def gradients_of(subject: Subject, run: Run, batch: Padded) -> tuple[Tensor, boo
         mixed = torch.randn(out[batch.item, places].shape, generator=torch.Generator().manual_seed(0))
         (out[batch.item, places] * mixed.to(out.dtype)).sum().backward()
     except RuntimeError as error:
-        raise CouldNotRun(str(error).splitlines()[0]) from error
+        raise CouldNotRunError(str(error).splitlines()[0]) from error
     finally:
         for handle in handles:
             handle.remove()
     if not seen or seen[0].grad is None:
-        raise CouldNotRun("no table of embeddings is given the ids")
+        raise CouldNotRunError("no table of embeddings is given the ids")
     grads = [p.grad for p in subject.model.parameters() if p.grad is not None]
     finite = all(bool(torch.isfinite(grad).all()) for grad in grads)
     subject.model.zero_grad(set_to_none=True)

@@ -33,6 +33,6 @@ def run(context: Context) -> Iterator[Finding]:
             inputs.pop("attention_mask", None)
             batch.tokens[:] = True
         rows = rows_of(subject, batch.item, batch.places)
-        runs = (Run(inputs, name, train=train, grad=train) for name in (other, first))
+        this, that = (Run(inputs, name, train=train, grad=train) for name in (other, first))
         cell = {"implementation": f"{other} against {first}", "padding": side} | ({"mode": "train"} if train else {})
-        yield context.compare(NAME, Comparison.at(*runs, rows), cell, WHAT, batch)
+        yield context.compare(NAME, Comparison.at(this, that, rows), cell, WHAT, batch)

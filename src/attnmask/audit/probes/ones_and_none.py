@@ -29,5 +29,5 @@ def run(context: Context) -> Iterator[Finding]:
             batch = Padded(ones, count - 1, ones["attention_mask"].bool())
             rows = rows_of(subject, batch.item, batch.places)
             cell = {"implementation": implementation, "batch": str(count)}
-            runs = (Run(inputs, implementation) for inputs in (ones, none))
-            yield context.compare(NAME, Comparison.at(*runs, rows), cell, WHAT, batch)
+            one, other = (Run(inputs, implementation) for inputs in (ones, none))
+            yield context.compare(NAME, Comparison.at(one, other, rows), cell, WHAT, batch)

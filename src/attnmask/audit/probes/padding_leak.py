@@ -37,8 +37,8 @@ def run(context: Context) -> Iterator[Finding]:
 def _compared(context: Context, side: str, implementation: str, batch: int, train: bool) -> Finding:
     left, right = (padded(context.subject, side, batch, content, "given") for content in (21, 22))
     rows = rows_of(context.subject, left.item, left.places)
-    runs = (Run(one.inputs, implementation, train=train, grad=train) for one in (left, right))
+    one, other = (Run(pads.inputs, implementation, train=train, grad=train) for pads in (left, right))
     cell = {"padding": side, "implementation": implementation, "batch": str(batch)} | (
         {"mode": "train"} if train else {}
     )
-    return context.compare(NAME, Comparison.at(*runs, rows), cell, WHAT, left)
+    return context.compare(NAME, Comparison.at(one, other, rows), cell, WHAT, left)

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from attnmask.audit.context import Context
+from attnmask.audit.influence import influences, others_of
 from attnmask.audit.inputs import Padded
 from attnmask.audit.measure import Comparison
 from attnmask.audit.script import unreached_script
 from attnmask.audit.subject import Kind, Run, Subject, plain_inputs
-from attnmask.audit.verdict import CouldNotRun, Finding, Verdict
+from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.conventions import BoolArray
 
 NAME = "reach"
@@ -44,7 +45,7 @@ def _of_implementation(context: Context, implementation: str) -> Iterator[Findin
     try:
         scale = context.scale(implementation)
         changes = influences(subject, implementation)
-    except CouldNotRun as error:
+    except CouldNotRunError as error:
         yield Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
         return
     reach = subject.reach(subject.length)
@@ -60,38 +61,20 @@ def _of_implementation(context: Context, implementation: str) -> Iterator[Findin
         yield _too_near(context, implementation, *near, cell)
 
 
-def influences(subject: Subject, implementation: str) -> np.ndarray:
-    """How much changing each token changes each output, float (L, L), outputs x tokens."""
-    plain = plain_inputs(subject)
-    length = plain["input_ids"].shape[1]
-    ids = plain["input_ids"].repeat(length + 1, 1)
-    ids[torch.arange(length), torch.arange(length)] = _others(subject, plain["input_ids"][0])
-    inputs = {name: value.expand(length + 1, *value.shape[1:]) for name, value in plain.items()} | {"input_ids": ids}
-    out = subject.run(Run(inputs, implementation)).double()
-    change = (out[:-1] - out[-1]).abs().amax(-1) / out[-1].abs().mean()
-    return change.T.numpy()
-
-
-def _others(subject: Subject, ids: Tensor) -> Tensor:
-    """For every id another one."""
-    at = (subject.tokens[None] == ids[:, None]).int().argmax(1)
-    return subject.tokens[(at + 1) % len(subject.tokens)]
-
-
 def _changed(
     subject: Subject, implementation: str, query: int, key: int, cell: dict[str, str]
 ) -> tuple[str, Comparison, dict[str, str], str, Padded]:
     """The comparison that shows one influence."""
     plain = plain_inputs(subject)
     ids = plain["input_ids"].clone()
-    ids[0, key] = _others(subject, ids[0, key : key + 1])[0]
-    runs = (Run(inputs, implementation) for inputs in (plain, plain | {"input_ids": ids}))
+    ids[0, key] = others_of(subject, ids[0, key : key + 1])[0]
+    one, other = (Run(inputs, implementation) for inputs in (plain, plain | {"input_ids": ids}))
     where = cell | {"token": str(key), "output": str(query)}
     tokens = torch.ones_like(ids, dtype=torch.bool)
-    return NAME, Comparison.at(*runs, [(0, query)]), where, TOO_FAR, Padded(plain, 0, tokens)
+    return NAME, Comparison.at(one, other, [(0, query)]), where, TOO_FAR, Padded(plain, 0, tokens)
 
 
-def _never_reached(reach: BoolArray, changes: np.ndarray) -> tuple[int, int] | None:
+def _never_reached(reach: BoolArray, changes: NDArray[np.float64]) -> tuple[int, int] | None:
     """A distance at which all should reach and none does."""
     length = len(reach)
     for distance in range(1 - length, length):
