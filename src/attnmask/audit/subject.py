@@ -248,4 +248,4 @@ def without_dropout(model: nn.Module) -> Generator[None]:
 
 
 def _attributes(owner: Any) -> dict[str, Any]:
-    return vars(owner)
+    return owner.__dict__

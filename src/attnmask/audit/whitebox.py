@@ -127,7 +127,7 @@ def _number(layer: str) -> int:
 
 
 def _cause(expected: BoolArray, received: BoolArray) -> str:
-    rows = expected.any(-1, keepdims=True)
+    rows: BoolArray = np.any(expected, -1, keepdims=True)
     if np.all((received != expected) | ~rows):
         return "the mask is inverted: it keeps what should be dropped"
     if bool((received | ~rows).all()):
@@ -136,7 +136,7 @@ def _cause(expected: BoolArray, received: BoolArray) -> str:
     if not np.any(extra):
         return _narrower(expected, received)
     past: BoolArray = np.tri(*expected.shape[2:], dtype=bool)
-    if not np.any(expected & ~past):
+    if not np.any(np.logical_and(expected, ~past)):
         if np.any(extra & ~past):
             return "the mask is not causal: keys of the future are attended to"
         first = np.argmax(expected, -1) - np.argmax(received, -1)
