@@ -10,14 +10,14 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import masking_utils
 
 from attnmask.compile.plan import Plan
-from attnmask.errors import AmbiguousError, ArgumentError
+from attnmask.errors import ArgumentError
 from attnmask.hf.model_mask import NAME, WHERE
 from attnmask.hf.packed_mask import PackedMask
+from attnmask.hf.token_mask import tokens_of
 from attnmask.targets import lift
 
 SHAPES = "give (B, K), 1 for a token, or (B, H, Q, K), bools of which True attends"
@@ -46,41 +46,25 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
         on_two_axes = isinstance(attention_mask, Tensor) and attention_mask.ndim == 2
         if config._attn_implementation != NAME or not on_two_axes or isinstance(attention_mask, PackedMask):
             return original(config, *arguments)
-        check_tokens(attention_mask, len(inputs_embeds))
+        _check_items(attention_mask, len(inputs_embeds))
+        tokens_of(attention_mask, WHERE)
         found = original(config, *arguments)
         if past_key_values is not None:
             *_, q_length, kv_length, _, kv_offset = found
             least = int(past_key_values.get_seq_length(layer_idx)) + q_length
             # Of the keys that a static cache has room for, a mask may speak before they are there.
-            most = None if past_key_values.is_compileable else max(least, int(kv_offset) + kv_length)
+            static = getattr(past_key_values, "is_compileable", False)
+            most = None if static else max(least, int(kv_offset) + kv_length)
             _check_length(attention_mask.shape[1], least, most)
         return found
 
     return preprocess
 
 
-def check_tokens(attention_mask: Tensor, items: int) -> None:
-    """Raise unless a mask (B, K) says of each key of the items whether it is a token."""
-    shape = tuple(attention_mask.shape)
-    if shape[0] not in (1, items):
+def _check_items(attention_mask: Tensor, items: int) -> None:
+    if len(attention_mask) not in (1, items):
+        shape = tuple(attention_mask.shape)
         raise ArgumentError(f"attention_mask has shape {shape}, the batch {items} items", where=WHERE, fix=SHAPES)
-    if attention_mask.dtype == torch.bool:
-        return
-    tokens = attention_mask == 1
-    neither = ~(tokens | (attention_mask == 0))
-    if bool(neither.any()):
-        at = tuple(int(i) for i in neither.nonzero()[0])
-        raise ArgumentError(
-            f"attention_mask[{at[0]}, {at[1]}] is {attention_mask[at].item():g}, neither 1 (a token) nor 0 (padding)",
-            where=WHERE,
-            fix="of a mask that is added to the scores give mask == 0; give weights of tokens to attnmask.hf.weighted",
-        )
-    if attention_mask.is_floating_point() and attention_mask.numel() and not bool(tokens.any()):
-        raise AmbiguousError(
-            f"attention_mask {shape} holds 0.0 alone: no token, or nothing masked if it is to be added to the scores",
-            where=WHERE,
-            fix="give bools or integers, 1 for a token",
-        )
 
 
 def _check_length(length: int, least: int, most: int | None) -> None:
