@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -303,3 +306,25 @@ def _small() -> dict[str, Any]:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
     }
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_an_unknown_mask_function_is_followed_with_one_warning_a_call(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_every_third(b: Any, h: Any, q: Any, k: Any) -> Any:
+        return (k % 3 != 1) | (k == q)
+
+    model, inputs = tiny(name), batch("right", lengths=(20, 13))
+    module = sys.modules[type(model).__module__]
+    function = "create_causal_mask" if name == "llama" else "create_bidirectional_mask"
+    plain = hidden(model, "eager", **inputs)
+    monkeypatch.setattr(module, function, partial(getattr(module, function), and_mask_function=not_every_third))
+    eager = hidden(model, "eager", **inputs)
+    assert error(eager, plain, inputs["attention_mask"]) > NOTICED
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ours = hidden(model, "attnmask", **inputs)
+        assert [each.category for each in caught] == [am.hf.UnknownMaskWarning]
+        assert error(ours, eager, inputs["attention_mask"]) < TOLERANCE
