@@ -328,3 +328,34 @@ def test_an_unknown_mask_function_is_followed_with_one_warning_a_call(
             ours = hidden(model, "attnmask", **inputs)
         assert [each.category for each in caught] == [am.hf.UnknownMaskWarning]
         assert error(ours, eager, inputs["attention_mask"]) < TOLERANCE
+
+
+# Inductor needs a C++ compiler and a minute; what is compiled and what is not is decided before.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["bert", "mpnet", "modernbert", "llama", "mistral"])
+def test_a_compiled_model_gives_the_same(name: str) -> None:
+    model, inputs = tiny(name), batch("left")
+    eager = hidden(model, "eager", **inputs)
+    model.set_attn_implementation("attnmask")
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="eager")
+    ours = compiled(**inputs).last_hidden_state.detach()
+    assert error(ours, eager, inputs["attention_mask"]) < TOLERANCE
+    found: list[dict[str, Tensor]] = []
+    for run in (model, compiled):
+        model.zero_grad()
+        am.hf.pool(run(**inputs).last_hidden_state, inputs["attention_mask"]).pow(3).sum().backward()
+        found.append({each: p.grad.clone() for each, p in model.named_parameters() if p.grad is not None})
+    want, got = found
+    assert want.keys() == got.keys()
+    most = max(float(grad.norm()) for grad in want.values())
+    assert all(float((got[each] - grad).norm()) <= 1e-5 * most for each, grad in want.items())
+
+
+def test_others_are_compiled_in_one_piece_as_ever() -> None:
+    model, inputs = tiny("llama"), batch()
+    model.set_attn_implementation("sdpa")
+    torch.compiler.reset()
+    with torch.no_grad():
+        whole = torch.compile(model, backend="eager", fullgraph=True)(**inputs).last_hidden_state
+        assert torch.equal(whole, model(**inputs).last_hidden_state)

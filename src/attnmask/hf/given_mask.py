@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, wraps
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 from transformers import masking_utils
 
@@ -46,8 +47,7 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
         on_two_axes = isinstance(attention_mask, Tensor) and attention_mask.ndim == 2
         if config._attn_implementation != NAME or not on_two_axes or isinstance(attention_mask, PackedMask):
             return original(config, *arguments)
-        _check_items(attention_mask, len(inputs_embeds))
-        tokens_of(attention_mask, WHERE)
+        _check_between_graphs(attention_mask, len(inputs_embeds))
         found = original(config, *arguments)
         if past_key_values is not None:
             *_, q_length, kv_length, _, kv_offset = found
@@ -61,10 +61,15 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
     return preprocess
 
 
-def _check_items(attention_mask: Tensor, items: int) -> None:
+def check_two_axes(attention_mask: Tensor, items: int) -> None:
+    """Raise unless a mask (B, K) says of each key of the items whether it is a token."""
+    tokens_of(attention_mask, WHERE)
     if len(attention_mask) not in (1, items):
         shape = tuple(attention_mask.shape)
         raise ArgumentError(f"attention_mask has shape {shape}, the batch {items} items", where=WHERE, fix=SHAPES)
+
+
+_check_between_graphs: Callable[..., None] = cast(Any, torch.compiler.disable)(check_two_axes)
 
 
 def _check_length(length: int, least: int, most: int | None) -> None:

@@ -61,8 +61,9 @@ def register() -> None:
     """
     from attnmask.hf.mpnet import teach_mpnet
 
-    AttentionMaskInterface.register(NAME, model_mask)
-    AttentionInterface.register(NAME, attention_forward)
+    # Both read the mask's values: torch.compile compiles the layers around them.
+    AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
+    AttentionInterface.register(NAME, torch.compiler.disable(attention_forward))
     check_given_masks()
     teach_mpnet()
 
