@@ -1,4 +1,4 @@
-"""Inside transformers: ``attn_implementation="attnmask"``, encoding without padding, pooling, token weights."""
+"""Inside transformers: ``attn_implementation="attnmask"``, texts without padding, pooling, labels, token weights."""
 
 from __future__ import annotations
 
