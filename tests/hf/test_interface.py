@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -303,3 +306,56 @@ def _small() -> dict[str, Any]:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
     }
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_an_unknown_mask_function_is_followed_with_one_warning_a_call(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_every_third(b: Any, h: Any, q: Any, k: Any) -> Any:
+        return (k % 3 != 1) | (k == q)
+
+    model, inputs = tiny(name), batch("right", lengths=(20, 13))
+    module = sys.modules[type(model).__module__]
+    function = "create_causal_mask" if name == "llama" else "create_bidirectional_mask"
+    plain = hidden(model, "eager", **inputs)
+    monkeypatch.setattr(module, function, partial(getattr(module, function), and_mask_function=not_every_third))
+    eager = hidden(model, "eager", **inputs)
+    assert error(eager, plain, inputs["attention_mask"]) > NOTICED
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ours = hidden(model, "attnmask", **inputs)
+        assert [each.category for each in caught] == [am.hf.UnknownMaskWarning]
+        assert error(ours, eager, inputs["attention_mask"]) < TOLERANCE
+
+
+# Inductor needs a C++ compiler and a minute; what is compiled and what is not is decided before.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["bert", "mpnet", "modernbert", "llama", "mistral"])
+def test_a_compiled_model_gives_the_same(name: str) -> None:
+    model, inputs = tiny(name), batch("left")
+    eager = hidden(model, "eager", **inputs)
+    model.set_attn_implementation("attnmask")
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="eager")
+    ours = compiled(**inputs).last_hidden_state.detach()
+    assert error(ours, eager, inputs["attention_mask"]) < TOLERANCE
+    found: list[dict[str, Tensor]] = []
+    for run in (model, compiled):
+        model.zero_grad()
+        am.hf.pool(run(**inputs).last_hidden_state, inputs["attention_mask"]).pow(3).sum().backward()
+        found.append({each: p.grad.clone() for each, p in model.named_parameters() if p.grad is not None})
+    want, got = found
+    assert want.keys() == got.keys()
+    most = max(float(grad.norm()) for grad in want.values())
+    assert all(float((got[each] - grad).norm()) <= 1e-5 * most for each, grad in want.items())
+
+
+def test_others_are_compiled_in_one_piece_as_ever() -> None:
+    model, inputs = tiny("llama"), batch()
+    model.set_attn_implementation("sdpa")
+    torch.compiler.reset()
+    with torch.no_grad():
+        whole = torch.compile(model, backend="eager", fullgraph=True)(**inputs).last_hidden_state
+        assert torch.equal(whole, model(**inputs).last_hidden_state)

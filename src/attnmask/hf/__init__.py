@@ -1,4 +1,4 @@
-"""Inside transformers: ``attn_implementation="attnmask"``, encoding without padding, pooling, token weights."""
+"""Inside transformers: ``attn_implementation="attnmask"``, texts without padding, pooling, labels, token weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from attnmask.hf.families import first_position as first_position
     from attnmask.hf.heads import heads_by_document as heads_by_document
     from attnmask.hf.interface import register as register
+    from attnmask.hf.labels import check_labels as check_labels
+    from attnmask.hf.labels import labels_from_mask as labels_from_mask
     from attnmask.hf.load import load_encoder as load_encoder
     from attnmask.hf.notices import MaterializedMaskWarning as MaterializedMaskWarning
     from attnmask.hf.notices import TruncationWarning as TruncationWarning
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from attnmask.hf.pooling import pool as pool
     from attnmask.hf.scoring import score as score
     from attnmask.hf.tiny import tiny_model as tiny_model
+    from attnmask.hf.unpadding import TokenPlaces as TokenPlaces
+    from attnmask.hf.unpadding import repad as repad
+    from attnmask.hf.unpadding import unpad as unpad
     from attnmask.hf.weighted_models import accept_weights as accept_weights
     from attnmask.hf.weighted_models import weighted as weighted
     from attnmask.hf.weighting import token_weights as token_weights
@@ -33,6 +38,8 @@ _HOMES = {
     "PackedMask": "packed_mask",
     "first_position": "families",
     "heads_by_document": "heads",
+    "check_labels": "labels",
+    "labels_from_mask": "labels",
     "load_encoder": "load",
     "MaterializedMaskWarning": "notices",
     "TruncationWarning": "notices",
@@ -44,6 +51,9 @@ _HOMES = {
     "score": "scoring",
     "tiny_model": "tiny",
     "token_weights": "weighting",
+    "TokenPlaces": "unpadding",
+    "repad": "unpadding",
+    "unpad": "unpadding",
     "accept_weights": "weighted_models",
     "weighted": "weighted_models",
 }

@@ -14,6 +14,7 @@ from torch import Tensor
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.hf.families import first_position
+from attnmask.hf.labels import IGNORED
 from attnmask.hf.packed_mask import Layout, PackedMask
 from attnmask.mask.arguments import one_of, whole_number
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WHERE = "PackingCollator"
-IGNORED = -100
 
 
 class Task(StrEnum):

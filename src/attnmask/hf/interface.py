@@ -25,6 +25,7 @@ from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
 from attnmask.execute.scores import Changes, attention_by_scores
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
+from attnmask.hf.given_mask import SHAPES, check_given_masks, check_keys, plan_of_given
 from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
 from attnmask.hf.notices import UnknownMaskWarning
 from attnmask.hf.packed_mask import PackedMask
@@ -45,7 +46,8 @@ def register() -> None:
 
     Every model that asks transformers' AttentionInterface then runs its attention by ``attnmask.attention``, under
     the exact set that the model's masks describe; MPNet, which adds a bias to its scores and asks nobody, is taught
-    to. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends.
+    to. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. What
+    transformers would misread in silence is refused: numbers other than 0 and 1 in a 2-D mask, another length.
     A row that attends to nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V.
     Calling it again changes nothing.
 
@@ -59,8 +61,10 @@ def register() -> None:
     """
     from attnmask.hf.mpnet import teach_mpnet
 
-    AttentionMaskInterface.register(NAME, model_mask)
-    AttentionInterface.register(NAME, attention_forward)
+    # Both read the mask's values: torch.compile compiles the layers around them.
+    AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
+    AttentionInterface.register(NAME, torch.compiler.disable(attention_forward))
+    check_given_masks()
     teach_mpnet()
 
 
@@ -96,7 +100,7 @@ def model_mask(
         raise ArgumentError(
             f"attention_mask has shape {tuple(attention_mask.shape)}",
             where=WHERE,
-            fix="give (B, K), 1 for a token, or (B, H, Q, K)",
+            fix=SHAPES,
         )
     row = attention_mask if isinstance(attention_mask, PackedMask) else current()
     queries = range(int(q_offset), int(q_offset) + q_length)
@@ -226,18 +230,20 @@ def mask_of_call(
     module: nn.Module, query: Tensor, key: Tensor, given: Tensor | None, is_causal: bool | None
 ) -> ModelMask:
     """The mask of one call of attention, whoever made it."""
-    if isinstance(given, ModelMask):
-        return given
     queries, keys = query.shape[2], key.shape[2]
+    where = f"{WHERE}, {type(module).__name__}"
+    if isinstance(given, ModelMask):
+        check_keys(given.plan.K, keys, where)
+        return given
     weights = weights_of_keys(range(keys))
     if given is not None:
-        return ModelMask.of(lift("hf_4d", given.expand(-1, -1, queries, -1) if given.ndim == 4 else given), weights)
+        return ModelMask.of(plan_of_given(given, (*query.shape[:3], keys), where), weights)
     # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.
     causal_wanted = queries > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if causal_wanted and queries != keys:
         raise UnsupportedModelError(
             f"a causal layer without a mask, of {queries} queries and {keys} keys: nothing says how they line up",
-            where=f"{WHERE}, {type(module).__name__}",
+            where=where,
             fix=f"give the model an attention_mask, or {USE_EAGER}",
         )
     return ModelMask.of(compile_cached(causal() if causal_wanted else full(), q=queries, k=keys, offset=0), weights)

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from attnmask.errors import ArgumentError
 from attnmask.hf.packed_mask import PackedMask
+from attnmask.hf.token_mask import tokens_of
 from attnmask.mask.arguments import one_of
+
+WHERE = "pool(hidden, attention_mask)"
 
 
 class Pool(StrEnum):
@@ -20,20 +23,22 @@ class Pool(StrEnum):
     LAST = "last"
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, how: str = "mean") -> Tensor:
+def pool(hidden: Tensor, attention_mask: Tensor, how: str = "mean", *, weights: Tensor | None = None) -> Tensor:
     """Pool the hidden states of a padded batch, on whichever side it is padded.
 
     Args:
         hidden: (B, L, D), floating point. What stands at padding, NaN included, reaches neither result nor gradient.
-        attention_mask: (B, L), 1 or True for a token; or a PackedMask, whose N documents are pooled each by itself,
-            by their weights if there are any.
+        attention_mask: (B, L), 1 or True for a token; or a PackedMask, whose N documents are pooled each by itself.
         how: "mean" of the tokens, "cls" for the first token, "last" for the last.
+        weights: how much each token counts in the mean, (B, L), floating point, 0 or more; those of a PackedMask if
+            left out, else 1. 2 is the token standing there twice, 0 as it being away. Gradients reach them.
 
     Returns:
         (B, D), or (N, D), of hidden's dtype.
 
     Raises:
-        ArgumentError: shapes or values that do not fit, or an item without a token.
+        ArgumentError: shapes or values that do not fit, weights of one token alone, or an item without a token or
+            without a weight.
 
     Source: sentence-transformers' pooling modes, without its rule that padding is on the right.
 
@@ -42,39 +47,78 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str = "mean") -> Tensor:
     >>> mask = torch.tensor([[0, 1, 1, 0]])
     >>> [pool(hidden, mask, how).item() for how in ("mean", "cls", "last")]
     [1.5, 1.0, 2.0]
+    >>> pool(hidden, mask, weights=torch.tensor([[0.0, 3.0, 1.0, 0.0]])).item()
+    1.25
     """
     wanted = one_of(Pool, how, "how", "pool")
+    tokens = _tokens(hidden, attention_mask)
+    if weights is not None:
+        _check_weights(weights, tokens, wanted)
     if isinstance(attention_mask, PackedMask):
-        ids = attention_mask.documents.ids()
-        tokens = torch.from_numpy(ids >= 0).to(hidden.device)
         lengths = torch.from_numpy(attention_mask.documents.lengths).to(hidden.device)
-        weights = attention_mask.weights
-        return pool_packed(hidden[tokens], lengths, wanted, None if weights is None else weights[tokens])
-    is_token = _is_token(hidden, attention_mask)
+        own = attention_mask.weights if weights is None else weights
+        return pool_packed(hidden[tokens], lengths, wanted, None if own is None else own.to(hidden.device)[tokens])
     if wanted is Pool.MEAN:
-        # Selecting instead of multiplying: 0 * NaN is NaN.
-        total = hidden.masked_fill(~is_token[..., None], 0).sum(1)
-        return total / is_token.sum(1, keepdim=True)
+        return _mean(hidden, tokens, weights)
     order = torch.arange(hidden.shape[1], device=hidden.device)
-    ranked = torch.where(is_token, order + 1 if wanted is Pool.LAST else len(order) - order, 0)
+    ranked = torch.where(tokens, order + 1 if wanted is Pool.LAST else len(order) - order, 0)
     return hidden[torch.arange(len(hidden), device=hidden.device), ranked.argmax(1)]
 
 
-def _is_token(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    where = "pool(hidden, attention_mask)"
-    if hidden.ndim != 3 or not hidden.is_floating_point() or attention_mask.shape != hidden.shape[:2]:
+def _mean(hidden: Tensor, tokens: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        # Selecting instead of multiplying: 0 * NaN is NaN.
+        return hidden.masked_fill(~tokens[..., None], 0).sum(1) / tokens.sum(1, keepdim=True)
+    own = torch.where(tokens, weights.to(hidden.device), 0)
+    total = own.sum(1, keepdim=True)
+    _check_totals(total, "item")
+    return (_weighted(hidden, own).sum(1) / total).to(hidden.dtype)
+
+
+def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
+    """Hidden states (..., D) times weights (...); where those are 0, NaN is away, and numbers still tell gradients."""
+    away = (weights == 0) & ~hidden.isfinite().all(-1)
+    return hidden.masked_fill(away[..., None], 0) * weights[..., None]
+
+
+def _tokens(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    tokens = tokens_of(attention_mask, WHERE).to(hidden.device)
+    if hidden.ndim != 3 or not hidden.is_floating_point() or tokens.shape != hidden.shape[:2]:
         raise ArgumentError(
-            f"hidden is {tuple(hidden.shape)} {hidden.dtype}, attention_mask {tuple(attention_mask.shape)}",
-            where=where,
+            f"hidden is {tuple(hidden.shape)} {hidden.dtype}, attention_mask {tuple(tokens.shape)}",
+            where=WHERE,
             fix="give floating-point (B, L, D) and (B, L)",
         )
-    is_token = attention_mask == 1
-    if not bool((is_token | (attention_mask == 0)).all()):
-        raise ArgumentError("attention_mask holds values other than 0 and 1", where=where, fix="1 is a token")
-    empty = (~is_token.any(1)).nonzero()
+    empty = (~tokens.any(1)).nonzero()
     if len(empty):
-        raise ArgumentError(f"item {int(empty[0])} has no token", where=where, fix="leave it out of the batch")
-    return is_token.to(hidden.device)
+        raise ArgumentError(f"item {int(empty[0])} has no token", where=WHERE, fix="leave it out of the batch")
+    return tokens
+
+
+def _check_weights(weights: Tensor, tokens: Tensor, how: Pool) -> None:
+    where = "pool(weights=)"
+    if how is not Pool.MEAN:
+        raise ArgumentError(f"how is {how.value!r}: one token has no weight", where=where, fix='give how="mean"')
+    if weights.shape != tokens.shape or not weights.is_floating_point():
+        raise ArgumentError(
+            f"weights are {tuple(weights.shape)} {weights.dtype}, attention_mask {tuple(tokens.shape)}",
+            where=where,
+            fix="give floating-point (B, L)",
+        )
+    wrong = tokens & ~(weights.isfinite() & (weights >= 0)).to(tokens.device)
+    if bool(wrong.any()):
+        at = tuple(int(i) for i in wrong.nonzero()[0])
+        raise ArgumentError(
+            f"weights[{at[0]}, {at[1]}] is {weights[at].item():g}", where=where, fix="weights are finite and 0 or more"
+        )
+
+
+def _check_totals(totals: Tensor, name: str) -> None:
+    empty = (totals.flatten() == 0).nonzero()
+    if len(empty):
+        raise ArgumentError(
+            f"all tokens of {name} {int(empty[0])} weigh 0", where="pool(weights=)", fix="leave it out of the batch"
+        )
 
 
 def pool_packed(hidden: Tensor, lengths: Tensor, how: Pool, weights: Tensor | None) -> Tensor:
@@ -84,12 +128,14 @@ def pool_packed(hidden: Tensor, lengths: Tensor, how: Pool, weights: Tensor | No
         hidden: (T, D). lengths: int64 (texts,), 1 or more, of sum T. how: as above. weights: (T,), None for all 1.
 
     Returns:
-        (texts, D).
+        (texts, D), of hidden's dtype.
     """
     stops = lengths.cumsum(0)
     if how is not Pool.MEAN:
         return hidden[stops - lengths if how is Pool.CLS else stops - 1]
     if weights is None:
         return torch.segment_reduce(hidden, "mean", lengths=lengths)
-    total = torch.segment_reduce(hidden * weights[:, None], "sum", lengths=lengths)
-    return total / torch.segment_reduce(weights, "sum", lengths=lengths)[:, None]
+    totals = torch.segment_reduce(weights, "sum", lengths=lengths)
+    _check_totals(totals, "document")
+    summed = torch.segment_reduce(_weighted(hidden, weights), "sum", lengths=lengths)
+    return (summed / totals[:, None]).to(hidden.dtype)

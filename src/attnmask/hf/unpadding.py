@@ -1,0 +1,105 @@
+"""Out of a padded batch and back: the tokens alone, end to end, for layers of people's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from attnmask.compile.plan import Plan, compile
+from attnmask.errors import ArgumentError
+from attnmask.hf.packed_mask import PackedMask
+from attnmask.hf.token_mask import tokens_of
+from attnmask.mask.atoms import documents
+
+
+@dataclass(frozen=True)
+class TokenPlaces:
+    """Where the T tokens of a padded batch (B, L) stood.
+
+    Attributes:
+        shape: (B, L). at: int64 (T,), their places in the flattened batch.
+        lengths: int64 (texts,), tokens of each text; 0 for one without.
+        position_ids: int64 (T,), how many tokens of its text stand before each.
+    """
+
+    shape: tuple[int, int]
+    at: Tensor
+    lengths: Tensor
+
+    @cached_property
+    def position_ids(self) -> Tensor:
+        before = self.lengths.cumsum(0) - self.lengths
+        return torch.arange(len(self.at), device=self.at.device) - before.repeat_interleave(self.lengths)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Each text attends to itself, on T queries and T keys.
+
+        For more, such as causality, compile ``documents(lengths=places.lengths) & causal()``.
+        """
+        return compile(documents(lengths=self.lengths.cpu().numpy()), q=len(self.at))
+
+
+def unpad(x: Tensor, attention_mask: Tensor) -> tuple[Tensor, TokenPlaces]:
+    """Take the tokens out of a padded batch.
+
+    Args:
+        x: (B, L, ...), of any dtype and any axes after the first two. Gradients flow, 0 to padding; what stands
+            there, NaN included, stays there.
+        attention_mask: (B, L), 1 or True for a token, padded on either side and with holes; or a PackedMask, whose
+            documents are then the texts.
+
+    Returns:
+        The rows (T, ...) of the T tokens, text after text, and their places: ``repad`` takes both, and ``.plan`` is
+        for ``attnmask.attention`` on (1, H, T, D).
+
+    Raises:
+        ArgumentError: shapes or values that do not fit.
+
+    Source: the ``unpad_input`` of flash-attention's bert_padding.
+
+    >>> import torch
+    >>> rows, places = unpad(torch.tensor([[7, 8, 0], [0, 0, 9]]), torch.tensor([[1, 1, 0], [0, 0, 1]]))
+    >>> rows.tolist(), places.lengths.tolist(), places.position_ids.tolist()
+    ([7, 8, 9], [2, 1], [0, 1, 0])
+    >>> repad(rows, places).tolist()
+    [[7, 8, 0], [0, 0, 9]]
+    """
+    where = "unpad(x, attention_mask)"
+    tokens = tokens_of(attention_mask, where)
+    if not isinstance(x, Tensor) or x.shape[:2] != tokens.shape:
+        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ArgumentError(
+            f"x is {got}, attention_mask {tuple(tokens.shape)}", where=where, fix="give (B, L, ...) and (B, L)"
+        )
+    at = tokens.flatten().nonzero()[:, 0].to(x.device)
+    packed = isinstance(attention_mask, PackedMask)
+    lengths = torch.from_numpy(attention_mask.documents.lengths) if packed else tokens.sum(1)
+    return x.flatten(0, 1)[at], TokenPlaces((x.shape[0], x.shape[1]), at, lengths.to(x.device))
+
+
+def repad(rows: Tensor, places: TokenPlaces) -> Tensor:
+    """Put tokens back where they stood, and 0 at padding.
+
+    Args:
+        rows: (T, ...), of any dtype and any axes after the first. Gradients flow.
+        places: what ``unpad`` returned.
+
+    Returns:
+        (B, L, ...).
+
+    Raises:
+        ArgumentError: other rows than there are tokens.
+
+    Source: the ``pad_input`` of flash-attention's bert_padding.
+    """
+    if not isinstance(rows, Tensor) or rows.shape[:1] != places.at.shape:
+        got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+        raise ArgumentError(
+            f"rows is {got}, places has {len(places.at)} tokens", where="repad(rows, places)", fix="give (T, ...)"
+        )
+    batch = rows.new_zeros(places.shape[0] * places.shape[1], *rows.shape[1:])
+    return batch.index_copy(0, places.at.to(rows.device), rows).view(*places.shape, *rows.shape[1:])
