@@ -109,6 +109,8 @@ def subject_from_type(model_type: str, mode: str = "") -> Subject:
         config.add_cross_attention = True
     if mode == "seq2seq" and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = _pad(config)
+    if mode == "seq2seq" and getattr(getattr(config, "decoder", None), "is_decoder", None) is False:
+        config.decoder.is_decoder = config.decoder.add_cross_attention = True
     if mode == "classification":
         config.pad_token_id = _pad(config)
     torch.manual_seed(0)

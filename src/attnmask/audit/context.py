@@ -8,12 +8,15 @@ from typing import Any
 
 from attnmask.audit.inputs import Padded
 from attnmask.audit.measure import Comparison, Scale, scale_of
-from attnmask.audit.mixers import mixers_of
+from attnmask.audit.mixers import beside_attention
 from attnmask.audit.positions import is_shift, padded_and_alone
 from attnmask.audit.script import script_of
 from attnmask.audit.subject import Run, Subject
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.audit.whitebox import Mismatch, mismatches
+
+# What mixes tokens without a mask explains these; a cache must agree all the same.
+ABOUT_PADDING = ("padding leak", "padding inequality", "packed leak", "additive constant", "pooling reads padding")
 
 
 @dataclass
@@ -57,9 +60,9 @@ class Context:
                 probe, verdict, what, cell, **measured, since=wrong.where, cause=wrong.cause, script=script,
                 expected=wrong.expected, received=wrong.received,
             )  # fmt: skip
-        mixers = mixers_of(self.subject.model)
-        if mixers:
-            cause = f"attention is as declared; {', '.join(mixers)} mix tokens without a mask"
+        beside = beside_attention(self.subject, padded=probe in ABOUT_PADDING)
+        if beside:
+            cause = f"attention is as declared; {beside}"
             return Finding(probe, Verdict.BY_DESIGN, what, cell, **measured, cause=cause)
         cause = "attention is as declared: something else mixes tokens" if batch is not None else ""
         return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)

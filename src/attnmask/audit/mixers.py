@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from attnmask.audit.subject import Subject
+
 NAMES = {
     "mamba": "state-space layers",
     "ssm": "state-space layers",
@@ -20,6 +22,23 @@ NAMES = {
     "conv2d": "convolutions",
     "conv": "convolutions",
 }
+# Model types whose own design mixes tokens in ways that no module's name tells.
+DESIGNS = {
+    "cpmant": "all of a text is context that sees itself both ways, unless a span says otherwise",
+    "funnel": "its encoder pools neighbouring tokens",
+    "xlnet": "its positions are relative to the length of the row, and its targets are permuted",
+}
+
+
+def beside_attention(subject: Subject, padded: bool = True) -> str:
+    """What mixes tokens by design beside attention, in words; empty if nothing is known to.
+
+    Args:
+        subject: whose model. padded: whether padding is in question: only that do layers without a mask explain.
+    """
+    design = DESIGNS.get(getattr(subject.config, "model_type", ""), "")
+    mixers = mixers_of(subject.model) if padded else []
+    return design or (f"{', '.join(mixers)} mix tokens without a mask" if mixers else "")
 
 
 def mixers_of(model: nn.Module) -> list[str]:

@@ -31,14 +31,14 @@ def padded_and_alone(
 def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: float) -> bool:
     """Whether the text alone gives the same where its positions count from behind the padding."""
     start = len(own.masked)
-    if subject.kind is Kind.ENCODER_DECODER:
-        return False
+    is_pair = subject.kind is Kind.ENCODER_DECODER
     try:
-        if "position_ids" in subject.takes:
+        if "position_ids" in subject.takes and not is_pair:
             shifted = replace(comparison, right=replace(comparison.right, inputs=alone(subject, "given", start=start)))
             if shifted.measured(subject) <= threshold:
                 return True
-        tables = [table for name, table in tables_of(subject.model) if any(word in name for word in WORDS)]
+        named = [(name, table) for name, table in tables_of(subject.model) if any(word in name for word in WORDS)]
+        tables = [table for name, table in named if not is_pair or "decoder" not in name.removeprefix("model.")]
         found = (_when_rolled(subject, comparison, table, start) for table in tables)
         return any(number <= threshold for number in found)
     except CouldNotRunError:

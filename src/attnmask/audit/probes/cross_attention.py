@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ def run(context: Context) -> Iterator[Finding]:
 def _compared(context: Context, implementation: str, side: str, batch: int) -> Finding:
     subject = context.subject
     own = padded(subject, side, batch)
-    width = subject.config.hidden_size if hasattr(subject.config, "hidden_size") else subject.config.d_model
+    width = _width(subject.config)
     dtype = next(subject.model.parameters()).dtype
     generator = torch.Generator().manual_seed(7)
     states = torch.randn(batch, own.tokens.shape[1], width, generator=generator).to(dtype)
@@ -48,6 +49,12 @@ def _compared(context: Context, implementation: str, side: str, batch: int) -> F
     rows = [(own.item, i) for i in range(length)]
     cell = {"padding": side, "implementation": implementation, "batch": str(batch)}
     return context.compare(NAME, Comparison.at(runs[0], runs[1], rows), cell, WHAT)
+
+
+def _width(config: Any) -> int:
+    """Of the encoder's states."""
+    own = getattr(config, "encoder", config)
+    return getattr(own, "hidden_size", None) or own.d_model
 
 
 def _inputs(context: Context, states: torch.Tensor, mask: torch.Tensor) -> dict[str, object]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import alone, padded
 from attnmask.audit.measure import difference
-from attnmask.audit.positions import SHIFTED
+from attnmask.audit.positions import SHIFTED, padded_and_alone
 from attnmask.audit.script import generation_script
 from attnmask.audit.subject import Kind, Subject
 from attnmask.audit.verdict import Finding, Verdict
@@ -56,6 +56,9 @@ def _judged(context: Context, implementation: str, cache: bool) -> Finding:
         return Finding(NAME, verdict, WHAT, cell, **measured)
     if side == "left" and "position_ids" not in subject.takes and context.shifts(implementation):
         return Finding(NAME, Verdict.BY_DESIGN, WHAT, cell, **measured, cause=SHIFTED)
+    comparison, _ = padded_and_alone(subject, side, implementation, 2, "given")
+    if comparison.measured(subject) > scale.threshold:
+        return Finding(NAME, Verdict.NOT_APPLICABLE, "the outputs of one forward pass differ already", cell)
     script = generation_script(subject, implementation, batch, own, cache, TOKENS)
     return Finding(NAME, verdict, WHAT, cell, **measured, script=script)
 

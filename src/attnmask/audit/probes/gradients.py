@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import SIDES, Padded, padded
 from attnmask.audit.measure import rows_of
-from attnmask.audit.mixers import mixers_of
+from attnmask.audit.mixers import beside_attention
 from attnmask.audit.script import gradient_script
 from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
@@ -49,7 +51,12 @@ def _judged(context: Context, implementation: str, side: str) -> Finding:
     except CouldNotRunError as error:
         return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
     script = gradient_script(subject, Run(batch.inputs, implementation), batch)
-    if not parameters_finite or not bool(torch.isfinite(grads).all()):
+    poisoned = not parameters_finite or not bool(torch.isfinite(grads).all())
+    if poisoned and grads.dtype == torch.float64:
+        # A softmax in float32 takes float64's lowest number for -inf: no dtype that people use.
+        single = replace(subject, model=copy.deepcopy(subject.model).float(), source=(*subject.source, "model.float()"))
+        return _judged(Context(single), implementation, side)
+    if poisoned:
         return Finding(NAME, Verdict.BUG, POISONED, cell, float("inf"), 0.0, script=script, cause=POISONED)
     if side == "everything":
         return Finding(NAME, Verdict.OK, POISONED, cell, 0.0)
@@ -61,9 +68,9 @@ def _judged(context: Context, implementation: str, side: str) -> Finding:
         return Finding(NAME, Verdict.NO_POWER, "no token gets a gradient", cell)
     if at_padding > scale.threshold:
         wrong = context.first_mismatch(Run(batch.inputs, implementation), batch)
-        mixers = [] if wrong else mixers_of(subject.model)
-        verdict = Verdict.BY_DESIGN if mixers else Verdict.BUG
-        cause = wrong.cause if wrong else f"{', '.join(mixers)} mix tokens without a mask" if mixers else ""
+        beside = "" if wrong else beside_attention(subject)
+        verdict = Verdict.BY_DESIGN if beside else Verdict.BUG
+        cause = wrong.cause if wrong else beside
         since = wrong.where if wrong else ""
         return Finding(NAME, verdict, WHAT, cell, **measured, since=since, cause=cause, script=script)
     starved = [place for place in batch.places if sizes[place] == 0]
@@ -89,7 +96,8 @@ def gradients_of(subject: Subject, run: Run, batch: Padded) -> tuple[Tensor, boo
     ids = run.inputs["input_ids"]
 
     def keep(_: Any, given: tuple[Any, ...], out: Tensor) -> None:
-        if out.requires_grad and given and given[0].shape == ids.shape and torch.equal(given[0], ids):
+        read = given[0] if given else None
+        if out.requires_grad and isinstance(read, Tensor) and read.shape == ids.shape and torch.equal(read, ids):
             out.retain_grad()
             seen.append(out)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import alone, padded
-from attnmask.audit.positions import SHIFTED
+from attnmask.audit.positions import padded_and_alone
 from attnmask.audit.script import loss_script
 from attnmask.audit.subject import Kind, Subject
 from attnmask.audit.verdict import Finding, Verdict
@@ -50,16 +50,21 @@ def _judged(context: Context, implementation: str, side: str) -> Finding:
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
     counts = [inputs["input_ids"].shape[1] - shift for inputs in (first, second)]
     wanted = (one * counts[0] + two * counts[1]) / sum(counts)
+    if _outputs_differ(context, implementation, side):
+        return Finding(NAME, Verdict.NOT_APPLICABLE, "the outputs of tokens differ already", cell)
     number = float((together - wanted).abs() / wanted.abs().clamp(min=1e-30))
     scale = context.scale(implementation)
     power = float((one - two).abs() / wanted.abs())
     measured: dict[str, Any] = {"number": number, "threshold": max(scale.threshold, 1e-5), "power": power}
     if not number > measured["threshold"]:
         return Finding(NAME, Verdict.OK, WHAT, cell, **measured)
-    if side == "left" and "position_ids" not in subject.takes and context.shifts(implementation):
-        return Finding(NAME, Verdict.BY_DESIGN, WHAT, cell, **measured, cause=SHIFTED)
     script = loss_script(subject, implementation, [both, first, second], counts)
     return Finding(NAME, Verdict.BUG, WHAT, cell, **measured, script=script)
+
+
+def _outputs_differ(context: Context, implementation: str, side: str) -> bool:
+    comparison, _ = padded_and_alone(context.subject, side, implementation, 2, "given")
+    return comparison.measured(context.subject) > context.scale(implementation).threshold
 
 
 def _labelled(inputs: dict[str, Any], shift: int) -> dict[str, Any]:
