@@ -116,7 +116,11 @@ def subject_from_type(model_type: str, mode: str = "") -> Subject:
     torch.manual_seed(0)
     auto: Any = getattr(transformers, MODES[mode])
     with quiet():
-        model = auto.from_config(config, attn_implementation="eager")
+        try:
+            model = auto.from_config(config, attn_implementation="eager")
+        except NotImplementedError:
+            config.add_cross_attention = False
+            model = auto.from_config(config, attn_implementation="eager")
         subject = subject_of(model, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True)
     subject.name = f"{model_type} ({mode})"
     return subject

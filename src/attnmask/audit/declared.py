@@ -25,13 +25,14 @@ def layers_of_config(config: Any, is_causal: bool) -> list[Mask | None]:
     """
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     base = causal() if is_causal else full()
-    kinds = getattr(text, "layer_types", None) or getattr(text, "layers_block_type", None)
+    kinds = next((kinds for name in _KINDS if (kinds := getattr(text, name, None))), None)
     if kinds is None:
         count = next((getattr(text, name) for name in _COUNTS if isinstance(getattr(text, name, None), int)), 1)
         return [_of_all(text, base)] * count
     return [_of_kind(kind, text, base) for kind in kinds]
 
 
+_KINDS = ("layer_types", "layers_block_type", "attention_layers")
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -45,8 +46,8 @@ def _of_all(config: Any, base: Mask) -> Mask | None:
 def _of_kind(kind: str, config: Any, base: Mask) -> Mask | None:
     if kind in FULL:
         return base
-    size = _size(config, "sliding_window")
-    if kind == "sliding_attention" and size and base == causal():
+    size = _size(config, "sliding_window") or _size(config, "window_size")
+    if kind in ("sliding_attention", "local") and size and base == causal():
         return window(left=size - 1, right=0)
     size = _size(config, "attention_chunk_size")
     if kind == "chunked_attention" and size and base == causal():

@@ -66,7 +66,7 @@ class Scale:
 
 def difference(left: Tensor, right: Tensor, left_rows: Rows, right_rows: Rows) -> float:
     """The largest difference of rows, relative to the mean size of the left outputs."""
-    a, b = (_at(out, rows) for out, rows in ((left, left_rows), (right, right_rows)))
+    a, b = (_at(out.detach(), rows) for out, rows in ((left, left_rows), (right, right_rows)))
     if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
         return float("inf")
     return float((a - b).abs().max() / a.abs().mean().clamp(min=1e-30))

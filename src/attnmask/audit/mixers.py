@@ -26,6 +26,7 @@ NAMES = {
 DESIGNS = {
     "cpmant": "all of a text is context that sees itself both ways, unless a span says otherwise",
     "funnel": "its encoder pools neighbouring tokens",
+    "mobilebert": "its embeddings are those of a token and its two neighbours",
     "xlnet": "its positions are relative to the length of the row, and its targets are permuted",
 }
 

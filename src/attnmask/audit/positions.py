@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from attnmask.audit.inputs import Padded, alone, padded
@@ -15,7 +15,7 @@ from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.audit.verdict import CouldNotRunError
 
 SHIFTED = "absolute positions shift under left padding when no position ids are given"
-WORDS = ("position", "wpe", "pos_emb")
+WORDS = ("position", "wpe", "pos_emb", "rotary")
 
 
 def padded_and_alone(
@@ -29,38 +29,76 @@ def padded_and_alone(
 
 
 def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: float) -> bool:
-    """Whether the text alone gives the same where its positions count from behind the padding."""
-    start = len(own.masked)
-    is_pair = subject.kind is Kind.ENCODER_DECODER
+    """Whether the text alone gives the same where its positions are those that it has behind the padding."""
     try:
-        if "position_ids" in subject.takes and not is_pair:
-            shifted = replace(comparison, right=replace(comparison.right, inputs=alone(subject, "given", start=start)))
-            if shifted.measured(subject) <= threshold:
+        if "position_ids" in subject.takes and subject.kind is not Kind.ENCODER_DECODER:
+            shifted = alone(subject, "given", start=len(own.masked))
+            if replace(comparison, right=replace(comparison.right, inputs=shifted)).measured(subject) <= threshold:
                 return True
-        named = [(name, table) for name, table in tables_of(subject.model) if any(word in name for word in WORDS)]
-        tables = [table for name, table in named if not is_pair or "decoder" not in name.removeprefix("model.")]
-        found = (_when_rolled(subject, comparison, table, start) for table in tables)
-        return any(number <= threshold for number in found)
+        with _positions_seen(subject) as seen:
+            padded_out = subject.run(comparison.left)
+        with _positions_put(subject, seen, own):
+            alone_out = subject.run(comparison.right)
     except CouldNotRunError:
         return False
+    if not seen:
+        return False
+    return difference(padded_out, alone_out, comparison.left_rows, comparison.right_rows) <= threshold
 
 
 def tables_of(model: nn.Module) -> list[tuple[str, nn.Embedding]]:
     """Every nn.Embedding of a model, by its name."""
-    modules = cast(Iterable[tuple[str, nn.Module]], model.named_modules())
-    return [(name, module) for name, module in modules if isinstance(module, nn.Embedding)]
+    return [(name, module) for name, module in _modules(model) if isinstance(module, nn.Embedding)]
 
 
-def _when_rolled(subject: Subject, comparison: Comparison, table: nn.Embedding, start: int) -> float:
-    """The difference where the text alone finds the positions of the padded one in the table."""
-    weight: Tensor = table.weight
-    before = weight.detach().clone()
-    padded_out = subject.run(comparison.left)
-    with torch.no_grad():
-        weight.copy_(before.roll(-start, 0))
-    try:
-        alone_out = subject.run(comparison.right)
-    finally:
-        with torch.no_grad():
-            weight.copy_(before)
-    return difference(padded_out, alone_out, comparison.left_rows, comparison.right_rows)
+def _modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
+    return cast(Iterable[tuple[str, nn.Module]], model.named_modules())
+
+
+def _about_positions(subject: Subject) -> list[tuple[str, nn.Module]]:
+    """Modules that turn places into positions; of an encoder-decoder, those of its encoder."""
+    named = [(name, m) for name, m in _modules(subject.model) if any(word in name.split(".")[-1] for word in WORDS)]
+    is_pair = subject.kind is Kind.ENCODER_DECODER
+    return [(name, m) for name, m in named if not is_pair or "decoder" not in name.removeprefix("model.")]
+
+
+@contextmanager
+def _positions_seen(subject: Subject) -> Generator[dict[str, Any]]:
+    """What modules about positions return, by their name."""
+    seen: dict[str, Any] = {}
+    with ExitStack() as hooks:
+        for name, module in _about_positions(subject):
+            hooks.callback(module.register_forward_hook(_keeper(seen, name)).remove)
+        yield seen
+
+
+def _keeper(seen: dict[str, Any], name: str) -> Callable[..., None]:
+    def keep(_: Any, __: Any, out: Any) -> None:
+        seen[name] = out
+
+    return keep
+
+
+@contextmanager
+def _positions_put(subject: Subject, seen: dict[str, Any], own: Padded) -> Generator[None]:
+    """Modules about positions return, for the text alone, what they returned at its places in the padded batch."""
+    with ExitStack() as hooks:
+        for name, module in _about_positions(subject):
+            if name in seen:
+                hooks.callback(module.register_forward_hook(_putter(seen[name], own)).remove)
+        yield
+
+
+def _putter(seen: Any, own: Padded) -> Callable[..., Any]:
+    def put(_: Any, __: Any, ___: Any) -> Any:
+        return tuple(_at_places(one, own) for one in seen) if isinstance(seen, tuple) else _at_places(seen, own)
+
+    return put
+
+
+def _at_places(out: Any, own: Padded) -> Any:
+    """The rows of the padded item's tokens, of an output (L, D), (1, L, D) or (B, L, D)."""
+    if not isinstance(out, Tensor) or out.ndim < 2 or out.shape[-2] != own.tokens.shape[1]:
+        return out
+    item = out if out.ndim == 2 else out[min(own.item, len(out) - 1)][None]
+    return item[..., own.places, :]

@@ -16,6 +16,9 @@ from torch.overrides import TorchFunctionMode
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.errors import ArgumentError
 
+# No additive constant in use is as near to 0.
+UNLIKELY = -5000.0
+
 
 @dataclass(frozen=True)
 class Call:
@@ -78,10 +81,13 @@ def trace(model: nn.Module, batch: Mapping[str, Any], forward: Callable[..., Any
 
 
 def attends_from_scores(scores: Tensor) -> Tensor:
-    """Which scores get a weight above 0, however they were masked: bool of the same shape."""
+    """Which scores get a weight above 0, however they were masked: bool of the same shape.
+
+    A score that is far below the others though nobody masked it counts as attended to: it is only unlikely.
+    """
     scores = scores.detach().double()
     top = scores.amax(-1, keepdim=True)
-    return (scores - top).exp() > 0
+    return ((scores - top).exp() > 0) | (scores > UNLIKELY)
 
 
 class _Recorder(TorchFunctionMode):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -88,7 +89,7 @@ class Subject:
         """Whether the model comes from transformers."""
         return hasattr(self.model, "_can_set_attn_implementation")
 
-    @property
+    @cached_property
     def is_pooled(self) -> bool:
         """Whether it gives one vector an item."""
         plain = plain_inputs(self)

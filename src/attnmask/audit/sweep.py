@@ -16,6 +16,8 @@ from attnmask.audit.report import Report
 
 MODES = ("causal", "masked", "seq2seq", "base")
 SECONDS = 90
+# A worker keeps what the code of every architecture holds on to.
+TASKS = 25
 
 
 def entries(modes: Sequence[str] = MODES) -> list[tuple[str, str]]:
@@ -57,7 +59,7 @@ def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -
     missing = [entry for entry in wanted if not path_of(folder, *entry).exists()]
     done = len(wanted) - len(missing)
     # Forked workers would share what torch and its threads hold.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=TASKS) as pool:
         futures = {pool.submit(_audited, folder, *entry): entry for entry in missing}
         for future in as_completed(futures):
             done += 1

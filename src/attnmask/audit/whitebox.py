@@ -72,7 +72,8 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
     if received.shape[2:] == (length, length + 1):
         received = received[..., :length]  # the last column is that of a sink
     if received.shape[2:] == (length, length):
-        expected, exact = _expected(subject, call.layer, length)
+        per_item = [_expected(subject, call.layer, length, int(item.argmax())) for item in kept]
+        expected, exact = np.stack([one for one, _ in per_item]), per_item[0][1]
         rows = kept[:, None, :, None]
     elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
         kept, expected, exact = np.ones((len(tokens), 1), dtype=bool), np.tri(received.shape[2], dtype=bool), True
@@ -109,16 +110,24 @@ def _wrong_heads(expected: BoolArray, received: BoolArray, exact: bool) -> Itera
         yield head, (int(extra[head]), int(missing[head]))
 
 
-def _expected(subject: Subject, layer: str, length: int) -> tuple[BoolArray, bool]:
-    """The declared mask of a layer, and whether it is known to the pair; else its bounds."""
+def _expected(subject: Subject, layer: str, length: int, first: int) -> tuple[BoolArray, bool]:
+    """The declared mask of a layer (1, L, L), and whether it is known to the pair; else its bounds.
+
+    Args:
+        first: place of the first token. transformers counts chunks from it, as it does positions.
+    """
     bound = np.tri(length, dtype=bool) if subject.kind is Kind.CAUSAL else np.ones((length, length), dtype=bool)
     if subject.layers is None:
-        return (np.ones((length, length), dtype=bool), False) if "decoder" not in layer else (bound, False)
+        return (np.ones_like(bound) if "decoder" not in layer else bound)[None], False
     number = _number(layer)
     known: Mask | None = subject.layers[number % len(subject.layers)] if subject.layers else None
     if known is None:
-        return bound, False
-    return compile(known, q=length).to("dense")[0], True
+        return bound[None], False
+    if not subject.is_transformers:
+        return compile(known, q=length).to("dense")[0], True
+    expected = np.zeros((1, length, length), dtype=bool)
+    expected[:, first:, first:] = compile(known, q=length - first).to("dense")[0]
+    return expected, True
 
 
 def _number(layer: str) -> int:

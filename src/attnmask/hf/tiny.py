@@ -39,6 +39,7 @@ SIZES: tuple[tuple[int, str], ...] = (
         2,
         "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers depth num_key_value_heads "
         "num_experts_per_tok moe_topk moe_k num_encoder_layers num_decoder_layers num_kv_heads num_shared_experts "
+        "n_shared_experts "
         "n_layers_per_block num_encoder_blocks",
     ),
     (
@@ -60,6 +61,11 @@ SIZES: tuple[tuple[int, str], ...] = (
     (48, "image_size"),
 )
 SMALL = {name: size for size, names in SIZES for name in names.split()}
+# What some configs leave open, and their models ask for.
+ASKED = (
+    "head_dim", "num_key_value_heads", "vocab_size", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group",
+    "n_shared_experts", "moe_intermediate_size",
+)  # fmt: skip
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -111,8 +117,7 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     if given.get("num_key_value_heads") == given.get("num_attention_heads"):
         sizes.pop("num_key_value_heads", None)
         sizes |= {"num_key_value_heads": HEADS} if "num_key_value_heads" in given else {}
-    # Some models ask for these, and have no default.
-    sizes |= {name: SMALL[name] for name in ("head_dim", "num_key_value_heads") if given.get(name, 0) is None}
+    sizes |= {name: SMALL[name] for name in ASKED if getattr(own, name, 0) is None}
     rope: dict[str, Any] = given.get("rope_parameters") or {}
     if "mrope_section" in {*rope, *getattr(kind, "ignore_keys_at_rope_validation", ())}:
         sizes["rope_parameters"] = {**rope, "mrope_section": _sections(rope.get("partial_rotary_factor", 1.0))}
@@ -126,7 +131,11 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
         name: _shrunk(cast(type[PreTrainedConfig], type(part))) for name, part in inner.items() if part is not None
     }
     changes: dict[str, Any] = sizes | tokens | parts
-    return kind(**changes)
+    if "attention_types" in given:  # kinds of layers, times how often they come
+        changes |= {"attention_types": [[["global", "local"], 1]]}
+    return kind(
+        **{name: value for name, value in changes.items() if not isinstance(getattr(kind, name, None), property)}
+    )
 
 
 def _sections(share: float) -> list[int]:

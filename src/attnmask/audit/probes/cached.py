@@ -27,11 +27,12 @@ def applies(context: Context) -> str:
 def run(context: Context) -> Iterator[Finding]:
     """A prompt shorter than any window, then token by token; and a prompt in three chunks."""
     subject = context.subject
-    length = subject.length
-    cuts = {"token by token": tuple(range(5, length)), "in chunks": (length // 3, length // 3 + 5)}
     for implementation in subject.implementations:
-        for way, chunks in cuts.items():
-            for side in ("none", "left"):
+        for side in ("none", "left"):
+            # A prompt holds tokens, not padding alone.
+            prompt = 5 if side == "none" else subject.length - subject.short + 3
+            cuts = {"token by token": tuple(range(prompt, subject.length)), "in chunks": (prompt, prompt + 5)}
+            for way, chunks in cuts.items():
                 yield _compared(context, subject, implementation, way, chunks, side)
 
 
