@@ -91,7 +91,8 @@ def _positions_put(subject: Subject, seen: dict[str, Any], own: Padded) -> Gener
 
 def _putter(seen: Any, own: Padded) -> Callable[..., Any]:
     def put(_: Any, __: Any, ___: Any) -> Any:
-        return tuple(_at_places(one, own) for one in seen) if isinstance(seen, tuple) else _at_places(seen, own)
+        several = cast(tuple[Any, ...], seen) if isinstance(seen, tuple) else None
+        return _at_places(seen, own) if several is None else tuple(_at_places(one, own) for one in several)
 
     return put
 

@@ -58,13 +58,15 @@ def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -
     folder.mkdir(parents=True, exist_ok=True)
     missing = [entry for entry in wanted if not path_of(folder, *entry).exists()]
     done = len(wanted) - len(missing)
-    # Forked workers would share what torch and its threads hold.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=TASKS) as pool:
-        futures = {pool.submit(_audited, folder, *entry): entry for entry in missing}
-        for future in as_completed(futures):
-            done += 1
-            future.result()
-            yield done, " ".join(futures[future])
+    for start in range(0, len(missing), processes * TASKS):
+        # Forked workers would share what torch and its threads hold.
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            some = missing[start : start + processes * TASKS]
+            futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
+            for future in as_completed(futures):
+                done += 1
+                future.result()
+                yield done, " ".join(futures[future])
 
 
 def path_of(folder: Path, model_type: str, mode: str) -> Path:
