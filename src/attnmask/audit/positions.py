@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from attnmask.audit.inputs import Padded, alone, padded
@@ -35,7 +36,7 @@ def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: f
             shifted = alone(subject, "given", start=len(own.masked))
             if replace(comparison, right=replace(comparison.right, inputs=shifted)).measured(subject) <= threshold:
                 return True
-        with _positions_seen(subject) as seen:
+        with _positions_seen(subject, own.inputs["input_ids"]) as seen:
             padded_out = subject.run(comparison.left)
         with _positions_put(subject, seen, own):
             alone_out = subject.run(comparison.right)
@@ -55,26 +56,29 @@ def _modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
     return cast(Iterable[tuple[str, nn.Module]], model.named_modules())
 
 
-def _about_positions(subject: Subject) -> list[tuple[str, nn.Module]]:
-    """Modules that turn places into positions; of an encoder-decoder, those of its encoder."""
-    named = [(name, m) for name, m in _modules(subject.model) if any(word in name.split(".")[-1] for word in WORDS)]
-    is_pair = subject.kind is Kind.ENCODER_DECODER
-    return [(name, m) for name, m in named if not is_pair or "decoder" not in name.removeprefix("model.")]
+def _may_place(subject: Subject, name: str, module: nn.Module) -> bool:
+    """Whether a module may turn places into positions: by its name, or a table; of a pair, in the encoder."""
+    if subject.kind is Kind.ENCODER_DECODER and "decoder" in name.removeprefix("model."):
+        return False
+    return isinstance(module, nn.Embedding) or any(word in name.split(".")[-1] for word in WORDS)
 
 
 @contextmanager
-def _positions_seen(subject: Subject) -> Generator[dict[str, Any]]:
-    """What modules about positions return, by their name."""
+def _positions_seen(subject: Subject, ids: Tensor) -> Generator[dict[str, Any]]:
+    """What modules about positions return, by their name; a table that is given the ids is none."""
     seen: dict[str, Any] = {}
     with ExitStack() as hooks:
-        for name, module in _about_positions(subject):
-            hooks.callback(module.register_forward_hook(_keeper(seen, name)).remove)
+        for name, module in _modules(subject.model):
+            if _may_place(subject, name, module):
+                hooks.callback(module.register_forward_hook(_keeper(seen, name, ids)).remove)
         yield seen
 
 
-def _keeper(seen: dict[str, Any], name: str) -> Callable[..., None]:
-    def keep(_: Any, __: Any, out: Any) -> None:
-        seen[name] = out
+def _keeper(seen: dict[str, Any], name: str, ids: Tensor) -> Callable[..., None]:
+    def keep(_: Any, given: tuple[Any, ...], out: Any) -> None:
+        read = given[0] if given else None
+        if not (isinstance(read, Tensor) and read.shape == ids.shape and torch.equal(read, ids)):
+            seen[name] = out
 
     return keep
 
@@ -83,7 +87,7 @@ def _keeper(seen: dict[str, Any], name: str) -> Callable[..., None]:
 def _positions_put(subject: Subject, seen: dict[str, Any], own: Padded) -> Generator[None]:
     """Modules about positions return, for the text alone, what they returned at its places in the padded batch."""
     with ExitStack() as hooks:
-        for name, module in _about_positions(subject):
+        for name, module in _modules(subject.model):
             if name in seen:
                 hooks.callback(module.register_forward_hook(_putter(seen[name], own)).remove)
         yield

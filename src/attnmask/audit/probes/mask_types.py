@@ -16,6 +16,8 @@ from attnmask.audit.verdict import Finding, Verdict
 
 NAME = "mask misread"
 WHAT = "a mask of another type is taken for something else"
+# 1 and True and 1.0 mean a token; the others are other formats, which a model may refuse but did not promise to read.
+SAME_MEANING = ("bool", "float 0 and 1")
 TYPES = ("bool", "float 0 and 1", "additive", "bool (B, 1, L, L)", "one token short")
 
 
@@ -43,8 +45,8 @@ def _compared(context: Context, implementation: str, name: str, side: str) -> Fi
     finding = context.compare(NAME, comparison, {"mask": name, "implementation": implementation}, WHAT)
     if finding.verdict is Verdict.COULD_NOT_RUN:
         return replace(finding, verdict=Verdict.OK, what=f"refused: {finding.what}")
-    if finding.verdict is Verdict.BUG and subject.is_transformers:
-        cause = f"transformers documents 0 and 1 per token, and does not look; a mask {name} is misread in silence"
+    if finding.verdict is Verdict.BUG and name not in SAME_MEANING:
+        cause = f"the model takes 0 and 1 per token, and does not look: a mask {name} is misread in silence"
         return replace(finding, verdict=Verdict.BY_DESIGN, cause=cause, script="")
     return finding
 

@@ -31,13 +31,14 @@ def applies(context: Context) -> str:
 
 def run(context: Context) -> Iterator[Finding]:
     """Without a mask, as packed training does it; with one of ones; and where the model keeps a cache."""
-    found = [_compared(context, name, way) for name in context.subject.implementations for way in WAYS]
+    ways = WAYS if "use_cache" in context.subject.takes else WAYS[:2]
+    found = [_compared(context, name, way) for name in context.subject.implementations for way in ways]
     without_mask = [one for one in found if one.cell["mask"] == "none" and one.verdict is Verdict.OK]
     for one in found:
         yield _judged(one, bool(without_mask))
 
 
-WAYS = {"none": "none", "ones": "ones", "none, with a cache": "none, with a cache"}
+WAYS = ("none", "ones", "none, with a cache")
 
 
 def _judged(finding: Finding, reads_positions: bool) -> Finding:
@@ -68,6 +69,6 @@ def _packed(subject: Subject, seed: int, way: str) -> dict[str, Any]:
     ids = torch.cat([subject.text(seed, FIRST), second], 1)
     positions = torch.cat([torch.arange(FIRST), torch.arange(second.shape[1])])[None] + subject.first
     inputs: dict[str, Any] = {"input_ids": ids, "position_ids": positions}
-    if "use_cache" in subject.takes or way.endswith("cache"):
+    if "use_cache" in subject.takes:
         inputs["use_cache"] = way.endswith("cache")
     return inputs | ({"attention_mask": torch.ones_like(ids)} if way == "ones" else {})
