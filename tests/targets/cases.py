@@ -97,6 +97,14 @@ def _heads(plan: am.Plan) -> dict[str, Any]:
     return {"num_heads": HEADS}
 
 
+def _lengths(plan: am.Plan) -> dict[str, Any]:
+    return {"q": plan.Q, "k": plan.K, "batch": plan.B}
+
+
+def _items(plan: am.Plan) -> dict[str, Any]:
+    return {"batch": BATCH if plan.B == 1 else plan.B}
+
+
 VARIANTS = {
     "dense": Variant("dense"),
     "dense_torch": Variant("dense_torch"),
@@ -107,17 +115,23 @@ VARIANTS = {
     "additive, bfloat16, least": Variant("additive", always(dtype="bfloat16", masked="min")),
     "additive, float64, -1000": Variant("additive", always(dtype="float64", masked=-1000)),
     "hf_2d": Variant("hf_2d", hints=lambda plan: {"q": plan.Q}),
-    "hf_2d, written out": Variant("hf_2d", always(batch=BATCH), lambda plan: {"q": plan.Q}),
+    "hf_2d, written out": Variant("hf_2d", _items, lambda plan: {"q": plan.Q}),
     "hf_2d, decoder": Variant("hf_2d", always(causal=True), lambda plan: {"q": plan.Q, "causal": True}),
     "hf_4d": Variant("hf_4d"),
     "hf_4d, bfloat16": Variant("hf_4d", always(dtype="bfloat16")),
     "sdpa": Variant("sdpa", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
     "flex": Variant("flex"),
     "flex, blocks of 2 by 3, narrow": Variant("flex", always(block_size=(2, 3), narrow=True)),
+    "flash_varlen": Variant("flash_varlen", hints=_lengths),
+    "flash_varlen, torch, written out": Variant(
+        "flash_varlen",
+        lambda plan: {"library": "torch", **_items(plan)},
+        lambda plan: {**_lengths(plan), **_items(plan)},
+    ),
     "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K}),
     "mha, written out": Variant(
         "mha",
-        lambda plan: {**_heads(plan), "batch": BATCH},
+        lambda plan: {**_heads(plan), **_items(plan)},
         lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K},
     ),
 }

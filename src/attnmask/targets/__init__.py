@@ -21,6 +21,7 @@ TARGETS = {
     "sdpa": "attnmask.targets.sdpa",
     "mha": "attnmask.targets.mha",
     "flex": "attnmask.targets.flex",
+    "flash_varlen": "attnmask.targets.flash_varlen",
 }
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.compile.plan import Plan, plan_from_dense
-from attnmask.conventions import BoolArray
+from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import as_array_checked, whole_number
+from attnmask.mask.arguments import as_array_checked, is_whole, whole_number
 
 # exp underflows to 0 below -104 in float32 and -745 in float64: the rest is room for the scores themselves.
 MASKS_FROM = -1000
@@ -138,3 +138,26 @@ def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:
     """The first wanted element and where it stands, such as ``array[0, 2] is -3.5``."""
     at = tuple(int(index) for index in np.unravel_index(np.argmax(wanted), wanted.shape))
     return f"{name}[{', '.join(map(str, at))}] is {array[at]:g}"
+
+
+def bounds_of(value: Any, name: str, where: str) -> IntArray:
+    """Where sequences begin and the last one ends, int64 (N + 1,): 0 first, never falling."""
+    bounds = np.atleast_1d(array_of(value, name))
+    if bounds.dtype.kind not in "iu" or bounds.ndim != 1 or not len(bounds):
+        raise ArgumentError(
+            f"{name} holds {bounds.dtype} values in shape {bounds.shape}",
+            where=where,
+            fix="give integers (N + 1,): 0, then where each sequence ends",
+        )
+    if bounds[0] != 0 or (np.diff(bounds.astype(np.int64)) < 0).any():
+        raise ArgumentError(f"{name} is {bounds.tolist()}", where=where, fix="begin with 0 and never fall")
+    return bounds.astype(np.int64)
+
+
+def window_of(value: Any, name: str, where: str) -> tuple[int | None, int | None]:
+    """The two sides of a window of which -1 is no bound."""
+    sides = cast(Sequence[Any], value) if isinstance(value, Sequence) else ()
+    if len(sides) != 2 or not all(is_whole(side) and side >= -1 for side in sides):
+        raise ArgumentError(f"{name} is {value!r}", where=where, fix="give (left, right), -1 for no bound")
+    left, right = (None if side == -1 else int(side) for side in sides)
+    return left, right
