@@ -94,11 +94,15 @@ def always(**options: Any) -> Callable[[am.Plan], dict[str, Any]]:
 
 
 def _heads(plan: am.Plan) -> dict[str, Any]:
-    return {"num_heads": HEADS}
+    return {"num_heads": HEADS if plan.H == 1 else plan.H}
+
+
+def _q_and_k(plan: am.Plan) -> dict[str, Any]:
+    return {"q": plan.Q, "k": plan.K}
 
 
 def _lengths(plan: am.Plan) -> dict[str, Any]:
-    return {"q": plan.Q, "k": plan.K, "batch": plan.B}
+    return {**_q_and_k(plan), "batch": plan.B}
 
 
 def _items(plan: am.Plan) -> dict[str, Any]:
@@ -119,7 +123,7 @@ VARIANTS = {
     "hf_2d, decoder": Variant("hf_2d", always(causal=True), lambda plan: {"q": plan.Q, "causal": True}),
     "hf_4d": Variant("hf_4d"),
     "hf_4d, bfloat16": Variant("hf_4d", always(dtype="bfloat16")),
-    "sdpa": Variant("sdpa", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "sdpa": Variant("sdpa", hints=_q_and_k),
     "flex": Variant("flex"),
     "flex, blocks of 2 by 3, narrow": Variant("flex", always(block_size=(2, 3), narrow=True)),
     "flash_varlen": Variant("flash_varlen", hints=_lengths),
@@ -128,11 +132,22 @@ VARIANTS = {
         lambda plan: {"library": "torch", **_items(plan)},
         lambda plan: {**_lengths(plan), **_items(plan)},
     ),
-    "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K}),
+    "hf_position_ids": Variant("hf_position_ids"),
+    "hf_position_ids, from 2, written out": Variant("hf_position_ids", lambda plan: {"start": 2, **_items(plan)}),
+    "hf_sliding_window": Variant("hf_sliding_window", hints=_q_and_k),
+    "hf_sliding_window, mask": Variant(
+        "hf_sliding_window", always(path="mask"), lambda plan: {"path": "mask", **_q_and_k(plan)}
+    ),
+    "hf_sliding_window, flash": Variant(
+        "hf_sliding_window", always(path="flash"), lambda plan: {"path": "flash", **_q_and_k(plan)}
+    ),
+    "flashmask": Variant("flashmask", hints=lambda plan: {"q": plan.Q}),
+    "flashmask, written out": Variant("flashmask", _items, lambda plan: {"q": plan.Q}),
+    "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), **_q_and_k(plan)}),
     "mha, written out": Variant(
         "mha",
         lambda plan: {**_heads(plan), **_items(plan)},
-        lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K},
+        lambda plan: {**_heads(plan), **_q_and_k(plan)},
     ),
 }
 

@@ -22,6 +22,9 @@ TARGETS = {
     "mha": "attnmask.targets.mha",
     "flex": "attnmask.targets.flex",
     "flash_varlen": "attnmask.targets.flash_varlen",
+    "hf_position_ids": "attnmask.targets.hf_position_ids",
+    "hf_sliding_window": "attnmask.targets.hf_sliding_window",
+    "flashmask": "attnmask.targets.flashmask",
 }
 
 
