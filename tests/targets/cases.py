@@ -143,6 +143,8 @@ VARIANTS = {
     ),
     "flashmask": Variant("flashmask", hints=lambda plan: {"q": plan.Q}),
     "flashmask, written out": Variant("flashmask", _items, lambda plan: {"q": plan.Q}),
+    "xformers": Variant("xformers", hints=_lengths),
+    "xformers, written out": Variant("xformers", _items, lambda plan: {**_lengths(plan), **_items(plan)}),
     "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), **_q_and_k(plan)}),
     "mha, written out": Variant(
         "mha",

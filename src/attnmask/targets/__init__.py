@@ -25,6 +25,7 @@ TARGETS = {
     "hf_position_ids": "attnmask.targets.hf_position_ids",
     "hf_sliding_window": "attnmask.targets.hf_sliding_window",
     "flashmask": "attnmask.targets.flashmask",
+    "xformers": "attnmask.targets.xformers",
 }
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from attnmask.compile.plan import Plan
-from attnmask.compile.runs import Runs
 from attnmask.conventions import Align, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import is_whole, one_of, positive_number, whole_number
 from attnmask.targets.read import arguments_of, array_of, bounds_of, window_of
-from attnmask.targets.sequences import Sequences, Window, packed_sequences, reasons_against_packing
+from attnmask.targets.sequences import Sequences, Window, checked_runs, packed_sequences, reasons_against_packing
 from attnmask.targets.write import batch_items, tensor_of
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
     queries = _tokens(representation.indices_q if packed else None, "indices_q", query_bounds, items * rows)
     tokens = _tokens(representation.indices_k if packed else None, "indices_k", key_bounds, items * keys)
     found = Sequences(queries, tokens, query_bounds, key_bounds, window, Align.END)
-    return Plan(_runs(found, items, rows, keys).collapsed())
+    return Plan(checked_runs(found, (items, rows, keys), WHERE).collapsed())
 
 
 def _arguments(given: Any) -> tuple[IntArray, IntArray, Window]:
@@ -176,14 +175,3 @@ def _tokens(indices: Any, argument: str, bounds: IntArray, total: int) -> IntArr
             fix="give one index for each token in a sequence, ascending, below batch * q or batch * k",
         )
     return tokens
-
-
-def _runs(found: Sequences, items: int, q: int, k: int) -> Runs:
-    _, begin, end = found.rows()
-    some = end > begin
-    item = found.queries[some] // max(q, 1)
-    if ((found.keys[begin[some]] // max(k, 1) != item) | (found.keys[end[some] - 1] // max(k, 1) != item)).any():
-        raise ArgumentError(
-            "a sequence lies in two items", where=WHERE, fix="give the q=, k= and batch= of the tensors"
-        )
-    return found.runs((items, q, k))

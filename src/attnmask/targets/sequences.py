@@ -17,6 +17,7 @@ from attnmask.compile.diff import diff_of
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs
 from attnmask.conventions import Align, BoolArray, IntArray
+from attnmask.errors import ArgumentError
 from attnmask.mask.tables import ragged_indices
 
 Window = tuple[int | None, int | None]
@@ -71,6 +72,19 @@ class Sequences:
         stops = end if right is None else np.minimum(end, begin + position + right + 1)
         row = np.flatnonzero(stops > starts)
         return row, starts[row], stops[row]
+
+
+def checked_runs(sequences: Sequences, shape: tuple[int, int, int], where: str) -> Runs:
+    """The set of somebody else's sequences, for (B, Q, K)."""
+    _, q, k = shape
+    _, begin, end = sequences.rows()
+    some = end > begin
+    item, begin, end = sequences.queries[some] // max(q, 1), begin[some], end[some]
+    if ((sequences.keys[begin] // max(k, 1) != item) | (sequences.keys[end - 1] // max(k, 1) != item)).any():
+        raise ArgumentError(
+            "a sequence lies in two items", where=where, fix="give the lengths and the batch= of the padded tensors"
+        )
+    return sequences.runs(shape)
 
 
 def packed_sequences(runs: Runs, align: Align) -> Sequences | None:
