@@ -26,6 +26,10 @@ TARGETS = {
     "hf_sliding_window": "attnmask.targets.hf_sliding_window",
     "flashmask": "attnmask.targets.flashmask",
     "xformers": "attnmask.targets.xformers",
+    "flashinfer": "attnmask.targets.flashinfer",
+    "transformer_engine": "attnmask.targets.transformer_engine",
+    "cudnn": "attnmask.targets.cudnn",
+    "magi": "attnmask.targets.magi",
 }
 
 

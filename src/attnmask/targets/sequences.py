@@ -95,6 +95,18 @@ def packed_sequences(runs: Runs, align: Align) -> Sequences | None:
     return next((guess for guess in _packed_guesses(runs, align) if _means(guess, runs)), None)
 
 
+def first_tokens(
+    query_lengths: IntArray, key_lengths: IntArray, axes: tuple[int, int], window: Window, align: Align
+) -> Sequences:
+    """One sequence for each item, of its first queries and keys; the axes are Q and K."""
+    b = len(query_lengths)
+    queries, keys = (
+        ragged_indices(np.arange(b) * axis, own) for axis, own in zip(axes, (query_lengths, key_lengths), strict=True)
+    )
+    query_bounds, key_bounds = (np.append(0, np.cumsum(own)) for own in (query_lengths, key_lengths))
+    return Sequences(queries, keys, query_bounds, key_bounds, window, align)
+
+
 def padded_sequences(runs: Runs, align: Align) -> Sequences | None:
     """One sequence for each item, its first queries and first keys; None if the set is none of this kind."""
     b, h, q = runs.shape
@@ -104,13 +116,9 @@ def padded_sequences(runs: Runs, align: Align) -> Sequences | None:
     lengths = np.zeros((2, b), dtype=np.int64)
     np.maximum.at(lengths[0], item, row + 1)
     np.maximum.at(lengths[1], item, runs.stops)
-    queries, keys = (
-        ragged_indices(np.arange(b) * axis, own) for axis, own in zip((q, runs.keys), lengths, strict=True)
-    )
-    query_bounds, key_bounds = np.pad(np.cumsum(lengths, axis=1), ((0, 0), (1, 0)))
-    before = np.repeat(key_bounds[:-1], lengths[0])
-    starts, stops = (bound[queries] + before for bound in runs.single())
-    whole = Sequences(queries, keys, query_bounds, key_bounds, (None, None), align)
+    whole = first_tokens(lengths[0], lengths[1], (q, runs.keys), (None, None), align)
+    before = np.repeat(whole.key_bounds[:-1], lengths[0])
+    starts, stops = (bound[whole.queries] + before for bound in runs.single())
     guess = _with_window(whole, starts, stops)
     return guess if _means(guess, runs) else None
 

@@ -10,7 +10,7 @@ import numpy as np
 from attnmask.compile.facts import is_full
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs
-from attnmask.conventions import Align
+from attnmask.conventions import Align, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.tables import ragged_indices
@@ -117,23 +117,24 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
     >>> lift(bias.LocalAttentionFromBottomRightMask(window_left=1, window_right=2), q=4, k=5).pairs
     13
     """
-    name, attn_bias = type(representation).__name__, cast(Any, representation)
-    if attn_bias is not None and name not in CLASSES:
+    name = type(representation).__name__
+    if representation is not None and name not in CLASSES:
         raise ArgumentError(
             f"the representation is {name}", where=WHERE, fix=f"give None or one of {', '.join(sorted(CLASSES))}"
         )
-    window = _window(attn_bias, name)
+    window = _window(representation, name)
     if not name.startswith("BlockDiagonal"):
         rows, keys = lengths_hinted(q, k, WHERE)
         align = Align.END if "FromBottomRight" in name else Align.START
         return Plan(band_runs(window, align, rows, keys))
     align = Align.END if "FromBottomRight" in name or "PaddedKeys" in name else Align.START
-    query_bounds = bounds_of(attn_bias.q_seqinfo.seqstart_py, "q_seqinfo.seqstart", WHERE)
-    key_starts = bounds_of(attn_bias.k_seqinfo.seqstart_py, "k_seqinfo.seqstart", WHERE)
-    lengths = np.asarray(getattr(attn_bias.k_seqinfo, "seqlen_py", np.diff(key_starts)), dtype=np.int64)
+    infos = [getattr(representation, field) for field in ("q_seqinfo", "k_seqinfo")]
+    query_bounds = bounds_of(infos[0].seqstart_py, "q_seqinfo.seqstart", WHERE)
+    key_starts = bounds_of(infos[1].seqstart_py, "k_seqinfo.seqstart", WHERE)
+    lengths: IntArray = np.asarray(getattr(infos[1], "seqlen_py", np.diff(key_starts)), dtype=np.int64)
     items = positive_number(batch, "batch", "lift")
     found = Sequences(
-        np.arange(query_bounds[-1]),
+        np.arange(int(query_bounds[-1])),
         ragged_indices(key_starts[:-1], lengths),
         query_bounds,
         np.append(0, np.cumsum(lengths)),
