@@ -153,6 +153,21 @@ VARIANTS = {
     "cudnn, written out": Variant("cudnn", _items, _q_and_k),
     "magi": Variant("magi", hints=_lengths),
     "magi, written out": Variant("magi", _items, lambda plan: {**_lengths(plan), **_items(plan)}),
+    "torch_encoder": Variant("torch_encoder", _heads, lambda plan: {**_heads(plan), "q": plan.Q}),
+    "torch_encoder, written out": Variant(
+        "torch_encoder",
+        lambda plan: {**_heads(plan), **_items(plan)},
+        lambda plan: {**_heads(plan), "q": plan.Q},
+    ),
+    "torch_encoder, nested": Variant(
+        "torch_encoder", lambda plan: {"form": "nested", **_items(plan)}, lambda plan: {"q": plan.Q}
+    ),
+    "lists": Variant("lists", hints=lambda plan: {"q": plan.Q}),
+    "lists, written out, decoder": Variant(
+        "lists",
+        lambda plan: {"causal": True, **_items(plan)},
+        lambda plan: {"causal": True, "q": plan.Q},
+    ),
     "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), **_q_and_k(plan)}),
     "mha, written out": Variant(
         "mha",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.compile.plan import Plan, plan_from_dense
-from attnmask.conventions import BoolArray, IntArray
+from attnmask.conventions import BoolArray, IntArray, attends_from_masked_out
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import as_array_checked, is_whole, whole_number
+from attnmask.mask.arguments import as_array_checked, is_whole, one_of, whole_number
 
 # exp underflows to 0 below -104 in float32 and -745 in float64: the rest is room for the scores themselves.
 MASKS_FROM = -1000
@@ -125,13 +126,31 @@ def attends_from_additive(array: NDArray[Any], name: str, where: str) -> BoolArr
     )
 
 
+class Polarity(StrEnum):
+    """What a 1, or True, says of a pair or of a key."""
+
+    ATTENDS = "attends"
+    MASKED_OUT = "masked_out"
+
+
+def attends_by(ones: BoolArray, polarity: str | None) -> BoolArray:
+    """What attends where a 1 says what ``polarity`` does; None is "attends"."""
+    given = Polarity.ATTENDS if polarity is None else one_of(Polarity, polarity, "polarity", "lift")
+    return ones if given is Polarity.ATTENDS else attends_from_masked_out(ones)
+
+
 def zeros_and_ones(array: NDArray[Any]) -> str:
-    """What may tell a reader of an array (..., Q, K) of zeros and ones which of the two attends."""
-    share = f"{np.count_nonzero(array) / max(array.size, 1):.0%} are 1"
-    if array.ndim < 2 or array.shape[-2] != array.shape[-1] or not array.size:
-        return share
-    diagonal = np.diagonal(array, axis1=-2, axis2=-1)
-    return f"{share}, the diagonal is {'all 1' if diagonal.all() else 'mixed' if diagonal.any() else 'all 0'}"
+    """What may tell a reader of zeros and ones, pairs (..., Q, K) or keys (B, K), which of the two attends."""
+    if not array.size:
+        return "it is empty"
+    share = f"{np.count_nonzero(array) / array.size:.0%} are 1"
+    square = array.ndim > 1 and array.shape[-2] == array.shape[-1]
+    diagonal = [f"the diagonal is {_named(np.diagonal(array, axis1=-2, axis2=-1))}"] if square else []
+    return ", ".join([share, *diagonal, f"the last column is {_named(array[..., -1])}"])
+
+
+def _named(values: NDArray[Any]) -> str:
+    return "all 1" if values.all() else "mixed" if values.any() else "all 0"
 
 
 def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:

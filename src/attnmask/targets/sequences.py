@@ -159,6 +159,11 @@ def _packed_guesses(runs: Runs, align: Align) -> Iterator[Sequences]:
         yield _with_window(Sequences(queries, keys, *bounds, (None, None), align), starts, stops)
 
 
+def keys_seen(runs: Runs) -> BoolArray:
+    """The keys that some query of an item sees, bool (B, K)."""
+    return (np.diff(_seen_before(runs)) > 0).reshape(runs.shape[0], runs.keys)
+
+
 def _hole(runs: Runs) -> tuple[int, int, int, int] | None:
     """The first (b, h, q, k) that does not attend though its row sees keys on both sides, and others see that key."""
     edges = _seen_before(runs)
