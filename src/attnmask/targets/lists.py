@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def lift(
             fix='give side="right" (as most encoders) or side="left" (as decoders that generate)',
         )
     given = np.concatenate(texts)
-    if given.dtype.kind == "f" and polarity is None:
+    if given.size and given.dtype.kind == "f" and polarity is None:
         raise AmbiguousError(
             f"lists hold 0.0 and 1.0 as floats ({zeros_and_ones(given)})",
             where=WHERE,
@@ -103,7 +103,7 @@ def lift(
 
 
 def _texts(representation: Any) -> list[NDArray[Any]]:
-    given: Any = representation if isinstance(representation, list | tuple) else ()
+    given = cast(list[Any], representation) if isinstance(representation, list | tuple) else []
     texts = [array_of(text, f"lists[{number}]") for number, text in enumerate(given)]
     for number, text in enumerate(texts):
         if text.ndim != 1:
@@ -117,7 +117,7 @@ def _texts(representation: Any) -> list[NDArray[Any]]:
             )
     if not texts:
         raise ArgumentError(
-            f"the representation is {type(representation).__name__}, or empty",
+            f"the representation is {representation!r:.50}",
             where=WHERE,
             fix="give a list of a list for each text",
         )
