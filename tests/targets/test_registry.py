@@ -20,6 +20,7 @@ HELPERS = {
     "flex_mask_mod",
     "read",
     "sequences",
+    "table",
     "tokens",
     "torch_masks",
     "windows",
