@@ -118,7 +118,9 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
     runs = runs_from_pieces((items, 1, rows), keys, row, starts - before, stops - before)
     if runs.pairs != int((stops - starts).sum()):
         raise ArgumentError(
-            f"slices share {int((stops - starts).sum()) - runs.pairs} pairs", where=WHERE, fix="cover each pair once"
+            f"{int((stops - starts).sum())} pairs in the slices, {runs.pairs} of them different ones",
+            where=WHERE,
+            fix="cover each pair once: the kernel would count it twice",
         )
     return Plan(runs.collapsed())
 

@@ -159,8 +159,10 @@ def _padded(mask: Any, window: Window, align: Align) -> Plan:
 
 
 def _masked_out(mask: Any) -> BoolArray:
-    array = array_of([] if mask is None else mask, "attention_mask")
-    if array.dtype.kind != "b" or array.ndim != 4 or not len(array):
+    if mask is None:
+        raise ArgumentError("attention_mask is None", where=WHERE, fix="padding and arbitrary types need it")
+    array = array_of(mask, "attention_mask")
+    if array.dtype.kind != "b" or array.ndim != 4 or 0 in array.shape[:2]:
         raise ArgumentError(
             f"attention_mask holds {array.dtype} values in shape {array.shape}",
             where=WHERE,

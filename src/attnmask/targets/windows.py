@@ -191,7 +191,9 @@ def cudnn_from_window(window: Window) -> Window:
 def _kept(number: Any, name: str) -> int:
     if not is_whole(number) or number < 1:
         raise ArgumentError(
-            f"{name} is {number!r}", where="windows", fix="it counts the keys that are kept: give 1 or more"
+            f"{name} is {number!r}",
+            where="attnmask.targets.windows",
+            fix="it counts the keys that are kept: give 1 or more",
         )
     return int(number)
 
@@ -199,7 +201,9 @@ def _kept(number: Any, name: str) -> int:
 def _side(number: Any, name: str) -> int | None:
     if not is_whole(number) or number < -1:
         raise ArgumentError(
-            f"{name} is {number!r}", where="windows", fix="give a number of neighbours, -1 for no bound"
+            f"{name} is {number!r}",
+            where="attnmask.targets.windows",
+            fix="give a number of neighbours, -1 for no bound",
         )
     return None if number == -1 else int(number)
 
