@@ -64,7 +64,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     Raises:
         ArgumentError: another number of items than the plan has.
 
-    Source: cudnn.pygraph.sdpa, cudnn-frontend 1.22.
+    Source: cudnn.pygraph.sdpa, cudnn-frontend 1.23.
 
     >>> import attnmask as am
     >>> options = am.compile(am.causal() & am.window(left=3, right=0), q=2, k=8, align="end").to("cudnn")

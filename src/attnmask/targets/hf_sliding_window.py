@@ -20,7 +20,7 @@ WHERE = "lift('hf_sliding_window', config)"
 def refusals(plan: Plan, *, path: str | None = None, **options: Any) -> list[str]:
     """Whatever is no causal or symmetric window at the end of the keys; a symmetric one without a path."""
     reasons = reasons_against_band(plan, Align.END)
-    sides = band(plan, Align.END)
+    sides = _sides(plan)
     if reasons or sides is None:
         return reasons
     left, right = sides
@@ -58,7 +58,7 @@ def lower(plan: Plan, *, path: str | None = None) -> dict[str, Any]:
     >>> am.compile(am.causal() & am.window(left=3, right=0), q=8).to("hf_sliding_window")
     {'is_causal': True, 'sliding_window': 4}
     """
-    sides = cast(Window, band(plan, Align.END))
+    sides = cast(Window, _sides(plan))
     is_causal = sides[1] == 0
     of = one_of(HfPath, path, "path", "lower") if path is not None else HfPath.MASK
     return {"is_causal": is_causal, "sliding_window": hf_from_window(sides, is_causal=is_causal, path=of)}
@@ -98,3 +98,13 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, pat
     of = one_of(HfPath, path, "path", "lift") if path is not None else HfPath.MASK
     sides = window_from_hf(sliding_window, is_causal=is_causal is not False, path=of)
     return Plan(band_runs(sides, Align.END, rows, keys), keys - rows)
+
+
+def _sides(plan: Plan) -> Window | None:
+    """The window, of two sides of which one is not seen to end with both the same if that is the same set."""
+    sides = band(plan, Align.END)
+    if sides is None or sides[1] == 0 or None not in sides:
+        return sides
+    side = sides[0] if sides[1] is None else sides[1]
+    both = band_runs((side, side), Align.END, plan.Q, plan.K)
+    return (side, side) if both == plan.runs else sides

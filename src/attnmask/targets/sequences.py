@@ -95,6 +95,27 @@ def packed_sequences(runs: Runs, align: Align) -> Sequences | None:
     return next((guess for guess in _packed_guesses(runs, align) if _means(guess, runs)), None)
 
 
+def unbroken_sequences(runs: Runs, align: Align) -> Sequences | None:
+    """Sequences of all queries and all keys, also those that nothing sees; None if the set has none."""
+    b, h, q = runs.shape
+    if h > 1 or len(runs.starts) != runs.rows or not runs.one_per_row:
+        return None
+    before = runs.row_of_run // max(q, 1) * runs.keys
+    for guess in _packed_guesses(runs, align):
+        # Keys that nothing sees stand at the far end from where a sequence is lined up.
+        begins, ends = guess.keys[guess.key_bounds[:-1]], guess.keys[guess.key_bounds[1:] - 1] + 1
+        key_bounds = np.append(0, ends) if align is Align.END else np.append(begins, b * runs.keys)
+        in_item = key_bounds[:-1] // runs.keys == guess.query_bounds[:-1] // q
+        if (key_bounds[0], key_bounds[-1]) != (0, b * runs.keys) or not in_item.all():
+            continue
+        tokens = np.arange(b * q), np.arange(b * runs.keys)
+        whole = Sequences(*tokens, guess.query_bounds, key_bounds, (None, None), align)
+        found = _with_window(whole, runs.starts + before, runs.stops + before)
+        if _means(found, runs):
+            return found
+    return None
+
+
 def first_tokens(
     query_lengths: IntArray, key_lengths: IntArray, axes: tuple[int, int], window: Window, align: Align
 ) -> Sequences:
@@ -215,9 +236,17 @@ def _with_window(sequences: Sequences, starts: IntArray, stops: IntArray) -> Seq
     """The sequences with the only window that they could have."""
     position, begin, end = sequences.rows()
     some = stops > starts
-    left = (position + begin - starts)[some & (starts > begin)]
-    right = (stops - 1 - begin - position)[some & (stops < end)]
-    return replace(sequences, window=(_first(left), _first(right)))
+    left, right = position + begin - starts, stops - 1 - begin - position
+    seen_left, seen_right = _first(left[some & (starts > begin)]), _first(right[some & (stops < end)])
+    # Where no row sees the end of a side, one that sees nothing may still lie beyond it.
+    if seen_left is None and (~some & (position >= end - begin)).any():
+        seen_left = int(left[some].max(initial=0))
+    if seen_right is None and (~some & (position < 0)).any():
+        seen_right = int(right[some].max(initial=0))
+    # The last key ends a row that stands there, whatever its right side is: what decodes with a window is causal.
+    if seen_left is not None and seen_right is None and (position == end - begin - 1).all():
+        seen_right = 0
+    return replace(sequences, window=(seen_left, seen_right))
 
 
 def _first(values: IntArray) -> int | None:

@@ -60,7 +60,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     Raises:
         ArgumentError: another number of items than the plan has.
 
-    Source: transformer_engine.pytorch.DotProductAttention, TransformerEngine 2.
+    Source: transformer_engine.pytorch.DotProductAttention, TransformerEngine 2.20.
 
     >>> import attnmask as am
     >>> am.compile(am.causal(), q=2, k=4, align="end").to("transformer_engine")
@@ -129,7 +129,9 @@ def _named(plan: Plan) -> tuple[str, Window] | None:
         return None
     if bottom_right[1] == 0:
         return "causal_bottom_right", bottom_right
-    return None if None in bottom_right else ("no_mask", bottom_right)
+    left, right = bottom_right
+    # Without a causal type both sides have a bound: one that is never reached is none.
+    return "no_mask", (plan.K if left is None else left, plan.Q if right is None else right)
 
 
 def _padding(found: Sequences, items: int, q: int, k: int) -> list[BoolArray]:

@@ -20,9 +20,9 @@ from attnmask.targets.read import bounds_of, lengths_hinted
 from attnmask.targets.sequences import (
     Sequences,
     checked_runs,
-    packed_sequences,
     padded_sequences,
     reasons_against_packing,
+    unbroken_sequences,
 )
 from attnmask.targets.windows import window_from_xformers_causal
 from attnmask.targets.write import batch_items
@@ -175,10 +175,9 @@ def _triangle(plan: Plan) -> Form | None:
 
 
 def _blocks(runs: Runs) -> Form | None:
-    b, _, q = runs.shape
     for align in (Align.END, Align.START):
-        found = packed_sequences(runs, align)
-        if found is None or (len(found.queries), len(found.keys)) != (b * q, b * runs.keys):
+        found = unbroken_sequences(runs, align)
+        if found is None:
             continue
         left, right = found.window
         one_length = bool((np.diff(found.query_bounds) == np.diff(found.key_bounds)).all())
