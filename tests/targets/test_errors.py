@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import attnmask as am
-from attnmask.targets import lift, lower
+from attnmask.targets import lift, lower, windows
 
 EYE = np.eye(3)
 CAUSAL = am.compile(am.causal(), q=4)
@@ -160,6 +160,9 @@ CASES: dict[str, Callable[[], object]] = {
     "transformer_engine of padding on the left": lambda: lift(
         "transformer_engine", {"attn_mask_type": "padding", "attention_mask": np.array([[[[True, False]]]])}
     ),
+    "transformer_engine of a window that it drops": lambda: lift(
+        "transformer_engine", {"attn_mask_type": "no_mask", "window_size": (-1, 0)}, q=2, k=2
+    ),
     "transformer_engine without its mask": lambda: lift("transformer_engine", {"attn_mask_type": "arbitrary"}),
     "cudnn, heads": lambda: lower(am.compile(PER_HEAD, q=4), "cudnn"),
     "cudnn, documents": lambda: lower(am.compile(am.documents(lengths=[2, 2]), q=4), "cudnn"),
@@ -192,6 +195,11 @@ CASES: dict[str, Callable[[], object]] = {
     "lists of floats": lambda: lift("lists", [[1.0, 1.0], [1.0, 0.0]]),
     "lists of weights": lambda: lift("lists", [[1, 1], [1, 2]]),
     "lists of lists of lists": lambda: lift("lists", [[[1, 1]]]),
+    "windows, a causal number of an encoder": lambda: windows.hf_from_window((2, 2), is_causal=True),
+    "windows, one number for two sides": lambda: windows.keras_from_window((2, 1), use_causal_mask=False),
+    "windows, one side of two": lambda: windows.one_side_from_window((2, 1)),
+    "windows of no number": lambda: windows.window_from_xformers_causal(0),
+    "windows of a negative side": lambda: windows.window_from_flash((-2, 0)),
     "no lists": lambda: lift("lists", []),
 }
 GOLDEN = Path(__file__).with_name("errors.txt")

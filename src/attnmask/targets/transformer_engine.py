@@ -104,6 +104,13 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     if kind not in TYPES:
         raise ArgumentError(f"attn_mask_type is {attn_mask_type!r}", where=WHERE, fix=f"give one of {', '.join(TYPES)}")
     left, right = window_of((-1, -1) if window_size is None else window_size, "window_size", WHERE)
+    if "causal" not in kind and (left is None) != (right is None):
+        raise ArgumentError(
+            f"attn_mask_type is {kind!r} with window_size {window_size}, of which TransformerEngine drops (-1, 0) with a "
+            "warning and refuses any other",
+            where=WHERE,
+            fix="give (-1, -1) or two bounds, or a causal type",
+        )
     window = (left, 0 if "causal" in kind else right)
     align = Align.START if kind in ("causal", "padding_causal") else Align.END
     if "padding" in kind:
