@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations, combinations_with_replacement, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,42 @@ def test_varlen_keeps_a_document_whole_and_a_diagonal_one_sequence() -> None:
     packed = am.causal() & am.window(left=1, right=0) & am.documents(lengths=[3, 2])
     assert lists_of(lower(am.compile(packed, q=5), "flash_varlen").arguments)["cu_seqlens_q"] == [0, 3, 5]
     assert lists_of(lower(am.compile(am.window(0, 0), q=5), "flash_varlen").arguments)["cu_seqlens_q"] == [0, 5]
+
+
+def every_varlen(size: int) -> set[bytes]:
+    """Every set of size x size that packed sequences can mean, by trying all of them."""
+    tokens = [chosen for count in range(size + 1) for chosen in combinations(range(size), count)]
+    cuts = list(combinations_with_replacement(range(size + 1), size - 1))
+    found = set()
+    for rows, keys in product(tokens, tokens):
+        for row_cuts, key_cuts in product(cuts, cuts):
+            if row_cuts[-1] > len(rows) or key_cuts[-1] > len(keys):
+                continue
+            bounds = [0, *row_cuts, len(rows)], [0, *key_cuts, len(keys)]
+            for left, right in product([None, *range(size)], repeat=2):
+                found.add(meaning(rows, keys, bounds, left, right, size))
+    return found
+
+
+def meaning(
+    rows: tuple[int, ...], keys: tuple[int, ...], bounds: Any, left: int | None, right: int | None, size: int
+) -> bytes:
+    """Pairs of sequences that are lined up at their ends, as flash-attention's README says it, pair by pair."""
+    grid = np.zeros((size, size), dtype=bool)
+    for (q0, q1), (k0, k1) in zip(pairwise(bounds[0]), pairwise(bounds[1]), strict=True):
+        for i, j in product(range(q1 - q0), range(k1 - k0)):
+            ahead = j - (i + (k1 - k0) - (q1 - q0))
+            if (left is None or -left <= ahead) and (right is None or ahead <= right):
+                grid[rows[q0 + i], keys[k0 + j]] = True
+    return grid.tobytes()
+
+
+def test_varlen_refuses_only_what_no_sequences_mean() -> None:
+    expressible = every_varlen(3)
+    for number in range(2**9):
+        grid = ((number >> np.arange(9)) & 1).astype(bool).reshape(3, 3)
+        refused = bool(am.targets(plan_from_dense(grid[None, None]))["flash_varlen"])
+        assert refused == (grid.tobytes() not in expressible), grid.astype(int)
 
 
 def test_varlen_arguments_of_others_are_read_without_indices() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnmask as am
+from attnmask.compile.plan import plan_from_dense
 from attnmask.targets import attention_bias as bias
-from attnmask.targets import lift, lower
+from attnmask.targets import hf_sliding_window, lift, lower
 from attnmask.targets.flash_varlen import Varlen
 
 SIDES = st.integers(-1, 4)
@@ -133,6 +136,88 @@ def test_transformer_engine(kind: str, left: int, right: int, q: int, k: int) ->
         left = right = -1
     plan = lift("transformer_engine", {"attn_mask_type": kind, "window_size": (left, right)}, q=q, k=k)
     assert lift("transformer_engine", lower(plan, "transformer_engine"), q=q, k=k) == plan
+
+
+def all_plans(size: int) -> list[am.Plan]:
+    """Every set of size x size."""
+    bits = (np.arange(2 ** (size * size))[:, None] >> np.arange(size * size)) & 1
+    return [plan_from_dense(one.astype(bool).reshape(1, 1, size, size)) for one in bits]
+
+
+def test_cudnn_refuses_only_what_no_options_mean() -> None:
+    lengths = [None, *product(range(4), repeat=2)]
+    readable = {
+        lift(
+            "cudnn",
+            {
+                "diagonal_alignment": alignment,
+                "diagonal_band_left_bound": left,
+                "diagonal_band_right_bound": right,
+                "use_padding_mask": own is not None,
+                "seq_len_q": own and [own[0]],
+                "seq_len_kv": own and [own[1]],
+            },
+            q=3,
+            k=3,
+        )
+        for alignment, left, right, own in product(
+            ["TOP_LEFT", "BOTTOM_RIGHT"], [None, 1, 2, 3], [None, 0, 1, 2], lengths
+        )
+    }
+    for plan in all_plans(3):
+        assert bool(am.targets(plan)["cudnn"]) == (plan not in readable), plan.runs.to_dense().astype(int)
+
+
+@pytest.mark.parametrize("path", ["mask", "flash"])
+def test_hf_sliding_window_refuses_only_what_no_config_means(path: str) -> None:
+    readable = {
+        lift("hf_sliding_window", {"is_causal": is_causal, "sliding_window": own}, q=3, k=3, path=path)
+        for is_causal, own in product([True, False], [None, 1, 2, 3])
+    }
+    for plan in all_plans(3):
+        assert bool(hf_sliding_window.refusals(plan, path=path)) == (plan not in readable)
+
+
+def test_hf_position_ids_refuses_only_what_no_positions_mean() -> None:
+    restarts = product([0, 1], repeat=2)
+    readable = {lift("hf_position_ids", [[0, 0 if a else 1, 0 if b else (1 if a else 2)]]) for a, b in restarts}
+    for plan in all_plans(3):
+        assert bool(am.targets(plan)["hf_position_ids"]) == (plan not in readable)
+
+
+def test_xformers_refuses_only_what_no_bias_means() -> None:
+    blocks = [[3], [1, 2], [2, 1], [1, 1, 1]]
+    kinds = [bias.BlockDiagonalMask, bias.BlockDiagonalCausalMask, bias.BlockDiagonalCausalFromBottomRightMask]
+    local = [
+        bias.BlockDiagonalCausalLocalAttentionMask,
+        bias.BlockDiagonalCausalLocalAttentionFromBottomRightMask,
+    ]
+    infos = [
+        [bias.lengths_info(np.append(0, np.cumsum(own)), "cpu") for own in pair]
+        for pair in product(blocks, blocks)
+        if len(pair[0]) == len(pair[1])
+    ]
+    padded = [(bias.lengths_info(np.array([0, 3]), "cpu"), bias.padded_info(np.array([n]), 3, "cpu")) for n in range(4)]
+    windows = list(product(range(4), repeat=2))
+    readable = {
+        lift("xformers", one, q=3, k=3)
+        for one in [
+            None,
+            bias.LowerTriangularMask(),
+            *(bias.LocalAttentionFromBottomRightMask(*sides) for sides in windows),
+            *(kind(*pair) for pair, kind in product(infos, kinds)),
+            *(kind(*pair, own) for pair, kind, own in product(infos, local, range(1, 4))),
+            *(bias.BlockDiagonalPaddedKeysMask(*pair) for pair in padded),
+            *(bias.BlockDiagonalCausalWithOffsetPaddedKeysMask(*pair) for pair in padded),
+            *(
+                bias.BlockDiagonalLocalAttentionPaddedKeysMask(*pair, *sides)
+                for pair, sides in product(padded, windows)
+            ),
+        ]
+    }
+    for plan in all_plans(3):
+        if plan.empty_rows == 0:
+            assert bool(am.targets(plan)["xformers"]) == (plan not in readable), plan.runs.to_dense().astype(int)
 
 
 def test_a_form_that_is_read_wrongly_is_seen() -> None:

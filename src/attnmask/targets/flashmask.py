@@ -55,7 +55,8 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
 
     Returns:
         ``{"startend_row_indices": torch.int32 (B, H, K, n), "causal": bool}``; n is 1 or 2 with causal, else 2 or 4.
-        H is 1, and broadcasts, where the set does not depend on it.
+        H is 1, and broadcasts, where the set does not depend on it; else they are the heads of the keys, and in later
+        versions of Paddle those of the queries.
 
     Raises:
         ArgumentError: another number of items than the plan has.

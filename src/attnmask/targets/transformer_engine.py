@@ -106,8 +106,8 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     left, right = window_of((-1, -1) if window_size is None else window_size, "window_size", WHERE)
     if "causal" not in kind and (left is None) != (right is None):
         raise ArgumentError(
-            f"attn_mask_type is {kind!r} with window_size {window_size}, of which TransformerEngine drops (-1, 0) with a "
-            "warning and refuses any other",
+            f"attn_mask_type is {kind!r} with window_size {window_size}, of which TransformerEngine drops (-1, 0) with "
+            "a warning and refuses any other",
             where=WHERE,
             fix="give (-1, -1) or two bounds, or a causal type",
         )

@@ -166,9 +166,7 @@ def _triangle(plan: Plan) -> Form | None:
         return None
     left, right = sides
     if right != 0:
-        # No bound is one that is never reached.
-        numbers = {"window_left": plan.K if left is None else left, "window_right": plan.Q if right is None else right}
-        return bias.LocalAttentionFromBottomRightMask, numbers, None
+        return bias.LocalAttentionFromBottomRightMask, _both_sides(sides, plan.runs), None
     if left is None:
         return bias.LowerTriangularFromBottomRightMask, {}, None
     return bias.LowerTriangularFromBottomRightLocalAttentionMask, {"_window_size": left + 1}, None
@@ -194,14 +192,22 @@ def _padded_keys(runs: Runs) -> Form | None:
     if found is None or len(found.queries) != runs.rows:
         return None
     left, right = found.window
+    if found.window == (None, None):
+        return bias.BlockDiagonalPaddedKeysMask, {}, found
+    if right != 0:
+        return bias.BlockDiagonalLocalAttentionPaddedKeysMask, _both_sides(found.window, runs), found
     if left is None:
-        kinds = {None: bias.BlockDiagonalPaddedKeysMask, 0: bias.BlockDiagonalCausalWithOffsetPaddedKeysMask}
-        return (kinds[right], {}, found) if right in kinds else None
-    if right == 0:
-        return bias.BlockDiagonalCausalLocalAttentionPaddedKeysMask, {"_window_size": left + 1}, found
-    if right is None:
-        return None
-    return bias.BlockDiagonalLocalAttentionPaddedKeysMask, {"window_left": left, "window_right": right}, found
+        return bias.BlockDiagonalCausalWithOffsetPaddedKeysMask, {}, found
+    return bias.BlockDiagonalCausalLocalAttentionPaddedKeysMask, {"_window_size": left + 1}, found
+
+
+def _both_sides(window: Window, runs: Runs) -> dict[str, int]:
+    """The numbers of a local window; no bound is one that is never reached."""
+    left, right = window
+    return {
+        "window_left": runs.keys if left is None else left,
+        "window_right": runs.shape[2] if right is None else right,
+    }
 
 
 SAME_CORNER = (bias.BlockDiagonalCausalMask, bias.BlockDiagonalCausalLocalAttentionMask)
