@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.attention import bias as torch_bias
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import LlamaConfig
+from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, ModernBertConfig, ModernBertModel
 from transformers import masking_utils as hf
 
 import attnmask as am
@@ -80,6 +80,38 @@ def test_one_sliding_window_of_an_encoder_is_two_sets_so_the_path_is_asked_for()
     assert by_mask.pairs > by_flash.pairs
     with pytest.raises(AmbiguousError, match="one fewer in flash attention"):
         lift("hf_sliding_window", config, q=9, k=9)
+
+
+def test_a_decoder_without_causality_keeps_w_keys_on_each_side() -> None:
+    config = MistralConfig(
+        hidden_size=4, num_attention_heads=1, num_hidden_layers=1, sliding_window=W, attn_implementation="sdpa"
+    )
+    config.is_causal = False
+    made = hf.create_sliding_window_causal_mask(
+        config=config, inputs_embeds=torch.zeros(1, LENGTH, 4), attention_mask=None, past_key_values=None
+    )
+    plan = lift("hf_sliding_window", {"is_causal": False, "sliding_window": W}, q=LENGTH, k=LENGTH, path="mask")
+    assert lift("hf_4d", made) == plan
+    assert lower(plan, "hf_sliding_window", path="mask") == {"is_causal": False, "sliding_window": W}
+
+
+def test_modernbert_adds_one_so_that_flash_attention_keeps_as_many_keys_as_a_mask() -> None:
+    config = ModernBertConfig(
+        hidden_size=8, num_attention_heads=1, num_hidden_layers=2, local_attention=2 * W, global_attn_every_n_layers=2
+    )
+    layer = ModernBertModel(config).layers[1].attn
+    by_mask = windows.window_from_hf(config.sliding_window, is_causal=False)
+    by_flash = windows.window_from_hf(layer.sliding_window, is_causal=False, path=windows.HfPath.FLASH)
+    assert by_mask == by_flash == (W, W)
+
+
+def test_gemma_3_without_causality_changes_the_number_in_its_config() -> None:
+    from transformers.models.gemma3.modeling_gemma3 import _bidirectional_window_overlay
+
+    config = Gemma3TextConfig(sliding_window=2 * W, use_bidirectional_attention=True)
+    assert config.sliding_window == W + 1
+    window = windows.window_from_hf(config.sliding_window, is_causal=False, path=windows.HfPath.FLASH)
+    np.testing.assert_array_equal(grid(window), _bidirectional_window_overlay(config.sliding_window)(0, 0, ROW, KEY))
 
 
 def test_keras_sliding_window_keeps_w_causal_and_2w_minus_1_without() -> None:
