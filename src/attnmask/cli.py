@@ -83,6 +83,27 @@ def draw(
 
 
 @app.command()
+def targets(
+    expression: Annotated[str, typer.Argument(help="Such as 'causal() & documents(lengths=[512, 512])'.")],
+    q: Annotated[int, typer.Option(help="Number of query rows.")],
+    k: Annotated[int | None, typer.Option(help="Number of keys; as many as queries if left out.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Batch items; what the mask's data say if left out.")] = None,
+    heads: Annotated[int | None, typer.Option(help="Heads; likewise.")] = None,
+    offset: Annotated[int | None, typer.Option(help="Position of query row 0.")] = None,
+    align: Annotated[str | None, typer.Option(help="start or end: how queries and keys line up.")] = None,
+) -> None:
+    """Say which libraries can hold a mask, in how many bytes, and why others cannot."""
+    from rich.console import Console
+
+    from attnmask.targets.table import table_of
+
+    with _errors_as_messages():
+        mask = mask_from_text(expression)
+        plan = compile(mask, q=q, k=k, batch=batch, heads=heads, offset=offset, align=align)
+        Console(soft_wrap=True).print(table_of(plan, repr(plan)))
+
+
+@app.command()
 def encode(
     file: Annotated[str, typer.Argument(help="A .txt, .jsonl, .csv or .parquet file of texts; - for standard input.")],
     model: Annotated[str, typer.Option(help="Folder of a transformers model and its tokenizer.")],

@@ -94,7 +94,19 @@ def always(**options: Any) -> Callable[[am.Plan], dict[str, Any]]:
 
 
 def _heads(plan: am.Plan) -> dict[str, Any]:
-    return {"num_heads": HEADS}
+    return {"num_heads": HEADS if plan.H == 1 else plan.H}
+
+
+def _q_and_k(plan: am.Plan) -> dict[str, Any]:
+    return {"q": plan.Q, "k": plan.K}
+
+
+def _lengths(plan: am.Plan) -> dict[str, Any]:
+    return {**_q_and_k(plan), "batch": plan.B}
+
+
+def _items(plan: am.Plan) -> dict[str, Any]:
+    return {"batch": BATCH if plan.B == 1 else plan.B}
 
 
 VARIANTS = {
@@ -107,18 +119,60 @@ VARIANTS = {
     "additive, bfloat16, least": Variant("additive", always(dtype="bfloat16", masked="min")),
     "additive, float64, -1000": Variant("additive", always(dtype="float64", masked=-1000)),
     "hf_2d": Variant("hf_2d", hints=lambda plan: {"q": plan.Q}),
-    "hf_2d, written out": Variant("hf_2d", always(batch=BATCH), lambda plan: {"q": plan.Q}),
+    "hf_2d, written out": Variant("hf_2d", _items, lambda plan: {"q": plan.Q}),
     "hf_2d, decoder": Variant("hf_2d", always(causal=True), lambda plan: {"q": plan.Q, "causal": True}),
     "hf_4d": Variant("hf_4d"),
     "hf_4d, bfloat16": Variant("hf_4d", always(dtype="bfloat16")),
-    "sdpa": Variant("sdpa", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "sdpa": Variant("sdpa", hints=_q_and_k),
     "flex": Variant("flex"),
     "flex, blocks of 2 by 3, narrow": Variant("flex", always(block_size=(2, 3), narrow=True)),
-    "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K}),
+    "flash_varlen": Variant("flash_varlen", hints=_lengths),
+    "flash_varlen, torch, written out": Variant(
+        "flash_varlen",
+        lambda plan: {"library": "torch", **_items(plan)},
+        lambda plan: {**_lengths(plan), **_items(plan)},
+    ),
+    "hf_position_ids": Variant("hf_position_ids"),
+    "hf_position_ids, from 2, written out": Variant("hf_position_ids", lambda plan: {"start": 2, **_items(plan)}),
+    "hf_sliding_window": Variant("hf_sliding_window", hints=_q_and_k),
+    "hf_sliding_window, mask": Variant(
+        "hf_sliding_window", always(path="mask"), lambda plan: {"path": "mask", **_q_and_k(plan)}
+    ),
+    "hf_sliding_window, flash": Variant(
+        "hf_sliding_window", always(path="flash"), lambda plan: {"path": "flash", **_q_and_k(plan)}
+    ),
+    "flashmask": Variant("flashmask", hints=lambda plan: {"q": plan.Q}),
+    "flashmask, written out": Variant("flashmask", _items, lambda plan: {"q": plan.Q}),
+    "xformers": Variant("xformers", hints=_lengths),
+    "xformers, written out": Variant("xformers", _items, lambda plan: {**_lengths(plan), **_items(plan)}),
+    "flashinfer": Variant("flashinfer"),
+    "flashinfer, written out": Variant("flashinfer", _items),
+    "transformer_engine": Variant("transformer_engine", hints=_q_and_k),
+    "transformer_engine, written out": Variant("transformer_engine", _items, _q_and_k),
+    "cudnn": Variant("cudnn", hints=_q_and_k),
+    "cudnn, written out": Variant("cudnn", _items, _q_and_k),
+    "magi": Variant("magi", hints=_lengths),
+    "magi, written out": Variant("magi", _items, lambda plan: {**_lengths(plan), **_items(plan)}),
+    "torch_encoder": Variant("torch_encoder", _heads, lambda plan: {**_heads(plan), "q": plan.Q}),
+    "torch_encoder, written out": Variant(
+        "torch_encoder",
+        lambda plan: {**_heads(plan), **_items(plan)},
+        lambda plan: {**_heads(plan), "q": plan.Q},
+    ),
+    "torch_encoder, nested": Variant(
+        "torch_encoder", lambda plan: {"form": "nested", **_items(plan)}, lambda plan: {"q": plan.Q}
+    ),
+    "lists": Variant("lists", hints=lambda plan: {"q": plan.Q}),
+    "lists, written out, decoder": Variant(
+        "lists",
+        lambda plan: {"causal": True, **_items(plan)},
+        lambda plan: {"causal": True, "q": plan.Q},
+    ),
+    "mha": Variant("mha", _heads, lambda plan: {**_heads(plan), **_q_and_k(plan)}),
     "mha, written out": Variant(
         "mha",
-        lambda plan: {**_heads(plan), "batch": BATCH},
-        lambda plan: {**_heads(plan), "q": plan.Q, "k": plan.K},
+        lambda plan: {**_heads(plan), **_items(plan)},
+        lambda plan: {**_heads(plan), **_q_and_k(plan)},
     ),
 }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,33 +20,63 @@ from tests.strategies import bools, cases, plan_of
 from tests.targets.cases import HEADS, KINDS, SHAPES, VARIANTS, Variant, always, plans
 
 PLANS = plans()
-# Fewer would mean that a target refuses what it used to express.
-EXPRESSED = {
-    "hf_2d": 118,
-    "hf_2d, written out": 118,
-    "hf_2d, decoder": 69,
-    "mha": 147,
-    "mha, written out": 147,
-}
+GOLDEN = Path(__file__).with_name("contract.txt")
 
 
 def outcome(variant: Variant, plan: am.Plan) -> str:
     """What became of a plan: "expressed", or "refused" with reasons."""
     options = variant.options(plan)
-    try:
-        lowered = lower(plan, variant.target, **options)
-    except CannotExpressError as error:
-        return "refused" if error.reasons and all(error.reasons) else "refused without a reason"
+    reasons = import_module(TARGETS[variant.target]).refusals(plan, **options)
+    if reasons:
+        return "refused" if all(reasons) else "refused without a reason"
+    lowered = lower(plan, variant.target, **options)
     assert lift(variant.target, lowered, **variant.hints(plan)) == plan
     return "expressed"
 
 
+def cells_of(name: str) -> dict[str, str]:
+    """For each kind what became of it on each shape, in the order of SHAPES: + expressed, - refused with reasons."""
+    signs = {"expressed": "+", "refused": "-"}
+    return {
+        kind: "".join(signs[outcome(VARIANTS[name], PLANS[f"{kind}, {shape}"])] for shape in SHAPES) for kind in KINDS
+    }
+
+
+def table_of(cells: dict[str, dict[str, str]]) -> str:
+    """The contract: a row for each kind, a column for each variant."""
+    shapes = [f"{place}: {shape}, (Q, K, offset) = {SHAPES[shape]}" for place, shape in enumerate(SHAPES, 1)]
+    columns = [f"{chr(ord('A') + number // 26)}{chr(ord('a') + number % 26)}" for number in range(len(cells))]
+    names = [f"{column}: {name}" for column, name in zip(columns, cells, strict=True)]
+    width = max(map(len, KINDS))
+    head = " ".join([" " * width, *(column.ljust(len(SHAPES)) for column in columns)]).rstrip()
+    rows = [" ".join([kind.ljust(width), *(of[kind] for of in cells.values())]) for kind in KINDS]
+    text = ["+ expressed, - refused with reasons, on each shape:", *shapes, "", *names, "", head, *rows]
+    return "\n".join(text) + "\n"
+
+
+def golden_cells() -> dict[str, dict[str, str]]:
+    """The contract as it was written down."""
+    _, names, rows = GOLDEN.read_text(encoding="utf-8").split("\n\n")
+    variants = [line.partition(": ")[2] for line in names.splitlines()]
+    cells = [row[-(len(SHAPES) + 1) * len(variants) :].split() for row in rows.splitlines()[1:]]
+    columns = zip(*cells, strict=True)
+    return {name: dict(zip(KINDS, column, strict=True)) for name, column in zip(variants, columns, strict=True)}
+
+
+CONTRACT = golden_cells() if GOLDEN.exists() else {}
+PARTIAL = [name for name, cells in CONTRACT.items() if "-" in "".join(cells.values())]
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_plan_comes_back_or_every_reason_is_named(name: str) -> None:
-    outcomes = {cell: outcome(VARIANTS[name], plan) for cell, plan in PLANS.items()}
-    assert len(outcomes) == len(KINDS) * len(SHAPES)
-    assert set(outcomes.values()) <= {"expressed", "refused"}
-    assert Counter(outcomes.values())["expressed"] >= EXPRESSED.get(name, len(PLANS)), outcomes
+    # A sign that changes is a target that refuses what it used to express, or learnt something: read the difference
+    # after `python -m tests.targets.test_contract`, which writes the table anew.
+    assert cells_of(name) == CONTRACT[name]
+
+
+def test_the_table_has_no_blank_cell_and_no_other_column() -> None:
+    assert list(CONTRACT) == list(VARIANTS)
+    assert table_of(CONTRACT) == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_every_target_is_met() -> None:
@@ -65,18 +96,23 @@ def arrays(draw: st.DrawFn) -> NDArray[np.bool_]:
     return bools(draw, b, h, draw(st.integers(0, 5)), draw(st.integers(0, 5)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(arrays())
-@pytest.mark.parametrize("name", [name for name in VARIANTS if not name.startswith(("hf_2d", "mha, w"))])
+@pytest.mark.parametrize("name", VARIANTS)
 def test_any_array_comes_back(name: str, array: NDArray[np.bool_]) -> None:
     plan = plan_from_dense(array)
     found = outcome(VARIANTS[name], plan)
-    assert found == ("refused" if name == "mha" and not array.any(-1).all() else "expressed")
+    if name not in PARTIAL:
+        assert found == "expressed"
+    elif name == "mha":
+        assert found == ("expressed" if array.any(-1).all() else "refused")
+    else:
+        assert found in ("expressed", "refused")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
-@pytest.mark.parametrize("name", ["hf_2d", "hf_2d, decoder", "sdpa"])
+@pytest.mark.parametrize("name", [*PARTIAL, "sdpa"])
 def test_any_composed_mask_comes_back(name: str, case: tuple) -> None:
     domain, mask = case
     assert outcome(VARIANTS[name], plan_of(mask, domain)) in ("expressed", "refused")
@@ -136,3 +172,7 @@ def test_what_is_written_is_what_the_docstrings_say() -> None:
         assert lower(plan, "dense").dtype == bool
         assert lower(plan, "dense_torch").dtype is torch.bool
         assert tuple(lower(plan, "dense_torch").shape) == plan.shape
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(table_of({name: cells_of(name) for name in VARIANTS}), encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import attnmask as am
-from attnmask.targets import lift, lower
+from attnmask.targets import lift, lower, windows
 
 EYE = np.eye(3)
 CAUSAL = am.compile(am.causal(), q=4)
@@ -19,6 +19,8 @@ BOTH = am.compile(am.causal() & am.padding(lengths=[3, 1], side="left"), q=3)
 PADDED = am.compile(am.padding(lengths=[3, 1]), q=3)
 SPOILT = np.where(np.tri(3, dtype=bool), 0.0, -1e4)
 SPOILT[1, 2] = -3.5
+PER_HEAD = am.per_head([am.causal(), am.dilated(2)])
+VARLEN = {"cu_seqlens_q": [0, 2, 5], "cu_seqlens_k": [0, 2, 5], "max_seqlen_q": 3, "max_seqlen_k": 3, "causal": True}
 
 CASES: dict[str, Callable[[], object]] = {
     "unknown target": lambda: lower(CAUSAL, "flash"),
@@ -96,6 +98,109 @@ CASES: dict[str, Callable[[], object]] = {
     "mha of masks that differ": lambda: lift(
         "mha", {"attn_mask": EYE == 1, "key_padding_mask": np.ones((2, 4), dtype=bool)}
     ),
+    "hf_2d of floats with a polarity that is none": lambda: lift("hf_2d", torch.ones(2, 3), polarity="keep"),
+    "flash_varlen, heads and a hole": lambda: lower(am.compile(PER_HEAD, q=4), "flash_varlen"),
+    "flash_varlen, a hole": lambda: lower(am.compile(am.dilated(2), q=4), "flash_varlen"),
+    "flash_varlen, padding that is not masked out": lambda: lower(
+        am.compile(am.causal() & am.padding(lengths=[4, 2]), q=4), "flash_varlen"
+    ),
+    "flash_varlen, library": lambda: lower(CAUSAL, "flash_varlen", library="flash"),
+    "flash_varlen of falling bounds": lambda: lift("flash_varlen", {**VARLEN, "cu_seqlens_q": [0, 3, 2]}),
+    "flash_varlen of floats": lambda: lift("flash_varlen", {**VARLEN, "cu_seqlens_k": [0.0, 2.0]}),
+    "flash_varlen of a short length": lambda: lift("flash_varlen", {**VARLEN, "max_seqlen_k": 2}),
+    "flash_varlen of other numbers of sequences": lambda: lift("flash_varlen", {**VARLEN, "cu_seqlens_k": [0, 5]}),
+    "flash_varlen of one side": lambda: lift("flash_varlen", {**VARLEN, "window_size": 4}),
+    "flash_varlen of a sequence in two items": lambda: lift(
+        "flash_varlen",
+        {**VARLEN, "cu_seqlens_q": [0, 4, 6], "cu_seqlens_k": [0, 4, 6], "max_seqlen_q": 4, "max_seqlen_k": 4},
+        batch=2,
+    ),
+    "flash_varlen of indices without lengths": lambda: lift("flash_varlen", lower(CAUSAL, "flash_varlen")),
+    "flash_varlen of too few tokens": lambda: lift("flash_varlen", lower(CAUSAL, "flash_varlen"), q=3, k=3),
+    "hf_position_ids, lengths and heads": lambda: lower(am.compile(PER_HEAD, q=3, k=4, align="end"), "hf_position_ids"),
+    "hf_position_ids, not causal and a window": lambda: lower(
+        am.compile(am.window(left=1, right=1), q=4), "hf_position_ids"
+    ),
+    "hf_position_ids of three axes": lambda: lift("hf_position_ids", np.zeros((3, 1, 4), dtype=int)),
+    "hf_position_ids of a jump": lambda: lift("hf_position_ids", [[0, 1, 7, 8]]),
+    "hf_position_ids of left padding": lambda: lift("hf_position_ids", [[1, 1, 0, 1]]),
+    "hf_position_ids of other bounds": lambda: lift(
+        "hf_position_ids", {"position_ids": [[0, 1, 0]], "cu_seq_lens_q": [0, 3]}
+    ),
+    "hf_sliding_window, no path": lambda: lower(am.compile(am.window(1, 1), q=4), "hf_sliding_window"),
+    "hf_sliding_window, two sides": lambda: lower(am.compile(am.window(2, 1), q=5), "hf_sliding_window"),
+    "hf_sliding_window, other corner": lambda: lower(
+        am.compile(am.causal(), q=3, k=5, align="start"), "hf_sliding_window"
+    ),
+    "hf_sliding_window, items": lambda: lower(PADDED, "hf_sliding_window"),
+    "hf_sliding_window of an encoder": lambda: lift(
+        "hf_sliding_window", {"is_causal": False, "sliding_window": 4}, q=9, k=9
+    ),
+    "hf_sliding_window of nothing": lambda: lift("hf_sliding_window", {"sliding_window": 0}, q=9, k=9),
+    "hf_sliding_window of an unknown causality": lambda: lift("hf_sliding_window", {"is_causal": "yes"}, q=9, k=9),
+    "flashmask, three stretches": lambda: lower(am.compile(am.dilated(2), q=7), "flashmask"),
+    "flashmask of other lengths": lambda: lift(
+        "flashmask", {"startend_row_indices": [[[[2], [2]]]], "causal": True}, q=3
+    ),
+    "flashmask of three numbers": lambda: lift("flashmask", {"startend_row_indices": [[[[2, 1, 1]]]], "causal": False}),
+    "xformers, rows without a key": lambda: lower(BOTH, "xformers"),
+    "xformers, no class": lambda: lower(am.compile(am.window(2, 1) & am.documents(lengths=[3, 4]), q=7), "xformers"),
+    "xformers, no key": lambda: lower(am.compile(am.full(), q=2, k=0, align="start"), "xformers"),
+    "xformers of a tensor": lambda: lift("xformers", torch.zeros(2, 2)),
+    "flashinfer, heads": lambda: lower(am.compile(PER_HEAD, q=4), "flashinfer"),
+    "flashinfer of several lengths": lambda: lift("flashinfer", {"qo_indptr": [0, 2, 5], "kv_indptr": [0, 2, 5]}),
+    "flashinfer of a short mask": lambda: lift(
+        "flashinfer", {"qo_indptr": [0, 3], "kv_indptr": [0, 3], "packed_custom_mask": np.zeros(1, dtype=np.uint8)}
+    ),
+    "flashinfer of a mask and a window": lambda: lift(
+        "flashinfer",
+        {"qo_indptr": [0, 1], "kv_indptr": [0, 1], "packed_custom_mask": np.zeros(1, np.uint8), "window_left": 2},
+    ),
+    "transformer_engine of another type": lambda: lift("transformer_engine", {"attn_mask_type": "sliding"}),
+    "transformer_engine of padding on the left": lambda: lift(
+        "transformer_engine", {"attn_mask_type": "padding", "attention_mask": np.array([[[[True, False]]]])}
+    ),
+    "transformer_engine of a window that it drops": lambda: lift(
+        "transformer_engine", {"attn_mask_type": "no_mask", "window_size": (-1, 0)}, q=2, k=2
+    ),
+    "transformer_engine without its mask": lambda: lift("transformer_engine", {"attn_mask_type": "arbitrary"}),
+    "cudnn, heads": lambda: lower(am.compile(PER_HEAD, q=4), "cudnn"),
+    "cudnn, documents": lambda: lower(am.compile(am.documents(lengths=[2, 2]), q=4), "cudnn"),
+    "cudnn of another alignment": lambda: lift("cudnn", {"diagonal_alignment": "CENTRE"}, q=2, k=2),
+    "cudnn of a left bound of 0": lambda: lift("cudnn", {"diagonal_band_left_bound": 0}, q=2, k=2),
+    "cudnn without lengths": lambda: lift("cudnn", {"use_padding_mask": True}, q=2, k=2),
+    "cudnn of long items": lambda: lift(
+        "cudnn", {"use_padding_mask": True, "seq_len_q": [3], "seq_len_kv": [2]}, q=2, k=2
+    ),
+    "magi, heads": lambda: lower(am.compile(PER_HEAD, q=4), "magi"),
+    "magi of a range outside": lambda: lift("magi", {"q_ranges": [[0, 2]], "k_ranges": [[1, 4]]}, q=2, k=3),
+    "magi of slices that share pairs": lambda: lift(
+        "magi", {"q_ranges": [[0, 2], [1, 3]], "k_ranges": [[0, 2], [1, 3]]}, q=3, k=3
+    ),
+    "magi of a slice in two items": lambda: lift(
+        "magi", {"q_ranges": [[0, 2]], "k_ranges": [[0, 4]]}, q=2, k=2, batch=2
+    ),
+    "magi of another type": lambda: lift(
+        "magi", {"q_ranges": [[0, 2]], "k_ranges": [[0, 2]], "attn_type_map": [4]}, q=2, k=2
+    ),
+    "torch_encoder, cross-attention with empty rows": lambda: lower(
+        am.compile(am.window(0, 0), q=3, k=2, align="start"), "torch_encoder"
+    ),
+    "torch_encoder, nested": lambda: lower(am.compile(am.causal().shift(1), q=3), "torch_encoder", form="nested"),
+    "torch_encoder of a wrong hint": lambda: lift(
+        "torch_encoder", {"mask": np.zeros((3, 3), dtype=bool), "is_causal": True}
+    ),
+    "torch_encoder of short lengths": lambda: lift("torch_encoder", {"lengths": [3, 1]}, q=2),
+    "lists of several lengths": lambda: lift("lists", [[1, 1], [1]]),
+    "lists of floats": lambda: lift("lists", [[1.0, 1.0], [1.0, 0.0]]),
+    "lists of weights": lambda: lift("lists", [[1, 1], [1, 2]]),
+    "lists of lists of lists": lambda: lift("lists", [[[1, 1]]]),
+    "windows, a causal number of an encoder": lambda: windows.hf_from_window((2, 2), is_causal=True),
+    "windows, one number for two sides": lambda: windows.keras_from_window((2, 1), use_causal_mask=False),
+    "windows, one side of two": lambda: windows.one_side_from_window((2, 1)),
+    "windows of no number": lambda: windows.window_from_xformers_causal(0),
+    "windows of a negative side": lambda: windows.window_from_flash((-2, 0)),
+    "no lists": lambda: lift("lists", []),
 }
 GOLDEN = Path(__file__).with_name("errors.txt")
 
@@ -114,3 +219,8 @@ def test_error_texts(case: str) -> None:
 def test_every_golden_error_has_a_case() -> None:
     blocks = GOLDEN.read_text(encoding="utf-8").strip().split("\n\n")
     assert [block.partition("]")[0].strip("[") for block in blocks] == list(CASES)
+
+
+if __name__ == "__main__":
+    # Written anew after a change of words: read the difference.
+    GOLDEN.write_text("\n\n".join(map(text_of, CASES)) + "\n", encoding="utf-8")

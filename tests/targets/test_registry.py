@@ -12,7 +12,20 @@ import pytest
 import attnmask as am
 from attnmask.targets import TARGETS, lift, lower, targets
 
-HELPERS = {"__init__", "base", "read", "write", "flex_mask_mod"}
+HELPERS = {
+    "__init__",
+    "attention_bias",
+    "bands",
+    "base",
+    "flex_mask_mod",
+    "read",
+    "sequences",
+    "table",
+    "tokens",
+    "torch_masks",
+    "windows",
+    "write",
+}
 
 
 def test_every_file_is_a_target() -> None:

@@ -21,6 +21,17 @@ TARGETS = {
     "sdpa": "attnmask.targets.sdpa",
     "mha": "attnmask.targets.mha",
     "flex": "attnmask.targets.flex",
+    "flash_varlen": "attnmask.targets.flash_varlen",
+    "hf_position_ids": "attnmask.targets.hf_position_ids",
+    "hf_sliding_window": "attnmask.targets.hf_sliding_window",
+    "flashmask": "attnmask.targets.flashmask",
+    "xformers": "attnmask.targets.xformers",
+    "flashinfer": "attnmask.targets.flashinfer",
+    "transformer_engine": "attnmask.targets.transformer_engine",
+    "cudnn": "attnmask.targets.cudnn",
+    "magi": "attnmask.targets.magi",
+    "torch_encoder": "attnmask.targets.torch_encoder",
+    "lists": "attnmask.targets.lists",
 }
 
 
@@ -101,8 +112,11 @@ def targets(plan: Plan | None = None) -> dict[str, str] | dict[str, list[str]]:
     >>> import attnmask as am
     >>> targets()["dense"]
     'NumPy bool (B, H, Q, K), True attends'
-    >>> [name for name, reasons in targets(am.compile(am.causal(), q=4)).items() if reasons]
-    ['hf_2d']
+    >>> refused = targets(am.compile(am.dilated(2), q=4))
+    >>> refused["flex"], refused["flashmask"]
+    ([], [])
+    >>> refused["flash_varlen"]
+    ['(b, h, q, k) = (0, 0, 0, 1) does not attend, ...']
     """
     if plan is None:
         return {name: _target(name).summary for name in TARGETS}

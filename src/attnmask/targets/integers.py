@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from attnmask.compile.plan import Plan, plan_from_dense
-from attnmask.conventions import BoolArray, IntArray, attends_from_masked_out
+from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import one_of
-from attnmask.targets.read import array_of, first_element, with_four_axes, zeros_and_ones
+from attnmask.targets.read import array_of, attends_by, first_element, with_four_axes, zeros_and_ones
 
 name = "integers"
 summary = "NumPy integers (B, H, Q, K), 1 attends"
 WHERE = "lift('integers', array)"
-
-
-class Polarity(StrEnum):
-    """What a 1, or True, says of a pair."""
-
-    ATTENDS = "attends"
-    MASKED_OUT = "masked_out"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
@@ -85,9 +76,7 @@ def lift(representation: Any, *, polarity: str | None = None) -> Plan:
             fix='say polarity="attends" or polarity="masked_out", what a 1 is; '
             "zeros alone may be an additive mask that masks nothing: lift('additive', array)",
         )
-    given = Polarity.ATTENDS if polarity is None else one_of(Polarity, polarity, "polarity", "lift")
-    attends = ones if given is Polarity.ATTENDS else attends_from_masked_out(ones)
-    return plan_from_dense(with_four_axes(attends, "array", WHERE))
+    return plan_from_dense(with_four_axes(attends_by(ones, polarity), "array", WHERE))
 
 
 def _ones(array: NDArray[Any]) -> BoolArray:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attnmask.compile.facts import is_full, key_mask
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.compile.plan import compile as compile_mask
-from attnmask.conventions import Align, BoolArray, attends_from_masked_out, masked_out_from_attends
-from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import whole_number
+from attnmask.conventions import Align, masked_out_from_attends
 from attnmask.mask.atoms import full
-from attnmask.targets.read import arguments_of, array_of, at_lengths, attends_or_added, lengths_hinted
+from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted
+from attnmask.targets.torch_masks import attends_of_masks, heads_of, reasons_against_empty_rows
 from attnmask.targets.write import batch_items, tensor_of
 
 if TYPE_CHECKING:
@@ -23,16 +21,12 @@ if TYPE_CHECKING:
 name = "mha"
 summary = "dict for torch.nn.MultiheadAttention: attn_mask, key_padding_mask, torch.bool, True is masked out"
 WHERE = "lift('mha', arguments)"
+NAMES = ["attn_mask", "key_padding_mask"]
 
 
 def refusals(plan: Plan, *, num_heads: int | None = None, **options: Any) -> list[str]:
     """Rows without a key, which torch answers with NaN; a number of heads that is needed and not given."""
-    reasons: list[str] = []
-    if plan.empty_rows:
-        reasons.append(
-            f"{plan.empty_rows} of {plan.runs.rows} rows attend to nothing, the first is {_first_empty_row(plan)}: "
-            "nn.MultiheadAttention answers NaN"
-        )
+    reasons = reasons_against_empty_rows(plan, "nn.MultiheadAttention")
     if plan.B > 1 and plan.H == 1 and num_heads is None and key_mask(plan.runs) is None:
         reasons.append(
             "it differs between items and is no padding: that takes a mask per item and head; give num_heads="
@@ -70,7 +64,7 @@ def lower(
             [False,  True,  True]])
     """
     items, keys = batch_items(plan, batch), key_mask(plan.runs)
-    heads = _heads(plan, num_heads)
+    heads = heads_of(plan, num_heads)
     if is_full(plan.runs):
         return {"attn_mask": None, "key_padding_mask": None}
     if keys is not None and (plan.B > 1 or batch is not None):
@@ -107,74 +101,11 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, num
     >>> lift({"attn_mask": torch.ones(3, 3, dtype=torch.bool).triu(1)}).pairs
     6
     """
-    attn_mask, padding = arguments_of(representation, ["attn_mask", "key_padding_mask"], WHERE)
+    attn_mask, padding = arguments_of(representation, NAMES, WHERE)
     if attn_mask is None and padding is None:
         rows, keys = lengths_hinted(q, k, WHERE)
         return compile_mask(full(), q=rows, k=keys, align=Align.START)
     if attn_mask is None:
-        attends = _attends_of_keys(padding)
-        q = attends.shape[3] if q is None else q
-    elif padding is None:
-        attends = _attends_of_pairs(attn_mask, num_heads)
-    else:
-        attends = _both(_attends_of_pairs(attn_mask, num_heads), _attends_of_keys(padding))
+        q = array_of(padding, NAMES[1]).shape[-1] if q is None else q
+    attends = attends_of_masks(attn_mask, padding, NAMES, num_heads, WHERE)
     return plan_from_dense(at_lengths(attends, q, k, "the mask", WHERE))
-
-
-def _first_empty_row(plan: Plan) -> str:
-    item, q = divmod(int(np.argmin(plan.runs.counts > 0)), plan.Q)
-    b, h = divmod(item, plan.H)
-    return f"(b, h, q) = {(b, h, q)}"
-
-
-def _heads(plan: Plan, num_heads: int | None) -> int:
-    heads = plan.H if num_heads is None else whole_number(num_heads, "num_heads", "lower")
-    if heads < 1 or plan.H not in (1, heads):
-        raise ArgumentError(
-            f"num_heads is {heads}, the plan has {plan.H} heads",
-            where="lower(num_heads=)",
-            fix="make them agree",
-        )
-    return heads
-
-
-def _attends_of_pairs(attn_mask: Any, num_heads: int | None) -> BoolArray:
-    attends = _attends(array_of(attn_mask, "attn_mask"), "attn_mask")
-    if attends.ndim == 2:
-        return attends[None, None]
-    if attends.ndim == 3 and num_heads is None:
-        raise AmbiguousError(
-            f"attn_mask has shape {attends.shape}: the first axis is B * num_heads",
-            where=WHERE,
-            fix="give num_heads=, that of the module",
-        )
-    heads = whole_number(num_heads, "num_heads", "lift") if attends.ndim == 3 else 0
-    if heads == 0 or len(attends) == 0 or len(attends) % heads:
-        raise ArgumentError(
-            f"attn_mask has shape {attends.shape}, num_heads is {num_heads}",
-            where=WHERE,
-            fix="give (Q, K) or (B * num_heads, Q, K)",
-        )
-    return attends.reshape(-1, heads, *attends.shape[1:])
-
-
-def _attends_of_keys(key_padding_mask: Any) -> BoolArray:
-    attends = _attends(array_of(key_padding_mask, "key_padding_mask"), "key_padding_mask")
-    if attends.ndim != 2 or not len(attends):
-        raise ArgumentError(f"key_padding_mask has shape {attends.shape}", where=WHERE, fix="give (B, K), B 1 or more")
-    return attends[:, None, None, :]
-
-
-def _attends(array: NDArray[Any], name: str) -> BoolArray:
-    attends = attends_or_added(array, name, WHERE)
-    return attends_from_masked_out(attends) if array.dtype.kind == "b" else attends
-
-
-def _both(pairs: BoolArray, keys: BoolArray) -> BoolArray:
-    if pairs.shape[3] != keys.shape[3] or (len(pairs) != 1 and len(pairs) != len(keys)):
-        raise ArgumentError(
-            f"attn_mask is (B, H, Q, K) = {pairs.shape}, key_padding_mask is (B, K) = {keys[:, 0, 0].shape}",
-            where=WHERE,
-            fix="make them agree",
-        )
-    return pairs & keys

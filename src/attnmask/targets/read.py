@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.compile.plan import Plan, plan_from_dense
-from attnmask.conventions import BoolArray
+from attnmask.conventions import BoolArray, IntArray, attends_from_masked_out
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import as_array_checked, whole_number
+from attnmask.mask.arguments import as_array_checked, is_whole, one_of, whole_number
 
 # exp underflows to 0 below -104 in float32 and -745 in float64: the rest is room for the scores themselves.
 MASKS_FROM = -1000
@@ -125,16 +126,57 @@ def attends_from_additive(array: NDArray[Any], name: str, where: str) -> BoolArr
     )
 
 
+class Polarity(StrEnum):
+    """What a 1, or True, says of a pair or of a key."""
+
+    ATTENDS = "attends"
+    MASKED_OUT = "masked_out"
+
+
+def attends_by(ones: BoolArray, polarity: str | None) -> BoolArray:
+    """What attends where a 1 says what ``polarity`` does; None is "attends"."""
+    given = Polarity.ATTENDS if polarity is None else one_of(Polarity, polarity, "polarity", "lift")
+    return ones if given is Polarity.ATTENDS else attends_from_masked_out(ones)
+
+
 def zeros_and_ones(array: NDArray[Any]) -> str:
-    """What may tell a reader of an array (..., Q, K) of zeros and ones which of the two attends."""
-    share = f"{np.count_nonzero(array) / max(array.size, 1):.0%} are 1"
-    if array.ndim < 2 or array.shape[-2] != array.shape[-1] or not array.size:
-        return share
-    diagonal = np.diagonal(array, axis1=-2, axis2=-1)
-    return f"{share}, the diagonal is {'all 1' if diagonal.all() else 'mixed' if diagonal.any() else 'all 0'}"
+    """What may tell a reader of zeros and ones, pairs (..., Q, K) or keys (B, K), which of the two attends."""
+    if not array.size:
+        return "it is empty"
+    share = f"{np.count_nonzero(array) / array.size:.0%} are 1"
+    square = array.ndim > 1 and array.shape[-2] == array.shape[-1]
+    diagonal = [f"the diagonal is {_named(np.diagonal(array, axis1=-2, axis2=-1))}"] if square else []
+    return ", ".join([share, *diagonal, f"the last column is {_named(array[..., -1])}"])
+
+
+def _named(values: NDArray[Any]) -> str:
+    return "all 1" if values.all() else "mixed" if values.any() else "all 0"
 
 
 def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:
     """The first wanted element and where it stands, such as ``array[0, 2] is -3.5``."""
     at = tuple(int(index) for index in np.unravel_index(np.argmax(wanted), wanted.shape))
     return f"{name}[{', '.join(map(str, at))}] is {array[at]:g}"
+
+
+def bounds_of(value: Any, name: str, where: str) -> IntArray:
+    """Where sequences begin and the last one ends, int64 (N + 1,): 0 first, never falling."""
+    bounds = np.atleast_1d(array_of(value, name))
+    if bounds.dtype.kind not in "iu" or bounds.ndim != 1 or not len(bounds):
+        raise ArgumentError(
+            f"{name} holds {bounds.dtype} values in shape {bounds.shape}",
+            where=where,
+            fix="give integers (N + 1,): 0, then where each sequence ends",
+        )
+    if bounds[0] != 0 or (np.diff(bounds.astype(np.int64)) < 0).any():
+        raise ArgumentError(f"{name} is {bounds.tolist()}", where=where, fix="begin with 0 and never fall")
+    return bounds.astype(np.int64)
+
+
+def window_of(value: Any, name: str, where: str) -> tuple[int | None, int | None]:
+    """The two sides of a window of which -1 is no bound."""
+    sides = cast(Sequence[Any], value) if isinstance(value, Sequence) else ()
+    if len(sides) != 2 or not all(is_whole(side) and side >= -1 for side in sides):
+        raise ArgumentError(f"{name} is {value!r}", where=where, fix="give (left, right), -1 for no bound")
+    left, right = (None if side == -1 else int(side) for side in sides)
+    return left, right
