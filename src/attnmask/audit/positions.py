@@ -103,7 +103,7 @@ def _putter(seen: Any, own: Padded) -> Callable[..., Any]:
 
 def _at_places(out: Any, own: Padded) -> Any:
     """The rows of the padded item's tokens, of an output (L, D), (1, L, D) or (B, L, D)."""
-    if not isinstance(out, Tensor) or out.ndim < 2 or out.shape[-2] != own.tokens.shape[1]:
+    if not isinstance(out, Tensor) or out.ndim < 2:
         return out
     item = out if out.ndim == 2 else out[min(own.item, len(out) - 1)][None]
-    return item[..., own.places, :]
+    return item[..., own.places, :] if item.shape[-2] == own.tokens.shape[1] else item
