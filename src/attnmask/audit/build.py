@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attnmask.audit.declared import layers_of_config
+from attnmask.audit.declared import is_causal, layers_of_config
 from attnmask.audit.influence import influences
 from attnmask.audit.positions import tables_of
+from attnmask.audit.recording import trace
 from attnmask.audit.subject import Kind, Run, Subject, in_double, output_name, plain_inputs
 from attnmask.audit.weights import GAIN, REDRAW, redraw
 from attnmask.errors import ArgumentError
-from attnmask.mask.atoms import causal
-from attnmask.mask.expr import Mask, atoms_of
+from attnmask.mask.expr import Mask
 
 TRIED = ("eager", "sdpa", "attnmask")
 WHERE = "audit(model=)"
@@ -64,6 +64,7 @@ def subject_of(
     subject = Subject(
         name=type(model).__name__,
         model=model,
+        layers=[mask] if isinstance(mask, Mask) else mask,
         kind=kind or Kind.BIDIRECTIONAL,
         source=tuple(lines),
         tokens=_plain_tokens(model, config),
@@ -75,7 +76,7 @@ def subject_of(
         subject.output = output_name(subject.call(plain_inputs(subject)))
     if kind is None:
         subject.kind = _measured_kind(subject)
-    subject.layers = _layers(mask, config, subject.kind)
+    subject.layers = _layers(subject, mask)
     subject = in_double(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
@@ -210,8 +211,8 @@ def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> 
     if getattr(config, "is_encoder_decoder", False):
         return Kind.ENCODER_DECODER
     if mask is not None:
-        first = mask if isinstance(mask, Mask) else mask[0]
-        return Kind.CAUSAL if causal() in atoms_of(first) else Kind.BIDIRECTIONAL
+        masks = [mask] if isinstance(mask, Mask) else mask
+        return Kind.CAUSAL if all(map(is_causal, masks)) else Kind.BIDIRECTIONAL
     if config is None:
         return None
     from transformers.models.auto import modeling_auto as auto
@@ -231,12 +232,15 @@ def _measured_kind(subject: Subject) -> Kind:
     return Kind.BIDIRECTIONAL if bool((changes > MEASURED).any()) else Kind.CAUSAL
 
 
-def _layers(mask: Mask | Sequence[Mask] | None, config: Any, kind: Kind) -> Sequence[Mask | None] | None:
+def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
+    if isinstance(mask, Mask):
+        # As many as there are: what reaches how far depends on it.
+        return [mask] * max(1, len(trace(subject.model, plain_inputs(subject), subject.forward).calls))
     if mask is not None:
-        return [mask] if isinstance(mask, Mask) else list(mask)
-    if config is None or kind is Kind.ENCODER_DECODER:
+        return list(mask)
+    if subject.config is None or subject.kind is Kind.ENCODER_DECODER:
         return None
-    return layers_of_config(config, kind is Kind.CAUSAL)
+    return layers_of_config(subject.config, subject.kind is Kind.CAUSAL)
 
 
 def _plain_tokens(model: nn.Module, config: Any) -> Tensor:

@@ -11,8 +11,10 @@ from torch import Tensor
 from attnmask.compile.plan import compile
 from attnmask.conventions import BoolArray
 from attnmask.mask.atoms import causal, chunked, full, window
-from attnmask.mask.expr import Mask
+from attnmask.mask.expr import Mask, atoms_of
 
+# Tokens on which a mask shows what it is.
+SAMPLE = 32
 # Kinds of layers that attend; the others mix tokens without a mask.
 FULL = ("full_attention", "attention", "global", "full", "dense")
 
@@ -82,3 +84,32 @@ def reach_of(layers: Sequence[Mask | None] | None, length: int, tokens: Tensor |
             attends = attends & tokens.bool().cpu().numpy()
         reach = reach | (attends @ reach)
     return reach
+
+
+def length_of(layers: Sequence[Mask | None] | None) -> int:
+    """The number of tokens that the data of a declared mask are for; 0 if any will do.
+
+    >>> from attnmask.mask.atoms import dense
+    >>> length_of([causal()]), length_of([causal() & dense([[1, 0], [1, 1]])])
+    (0, 2)
+    """
+    masks = [mask for mask in layers or () if mask is not None]
+    sizes = [atom.sizes().get("K") or 0 for mask in masks for atom in atoms_of(mask)]
+    return max(sizes, default=0)
+
+
+def is_causal(mask: Mask) -> bool:
+    """Whether no token sees a later one."""
+    plan = compile(mask, q=length_of([mask]) or SAMPLE)
+    return not np.triu(plan.to("dense"), 1).any()
+
+
+def counts_from_the_row(layers: Sequence[Mask | None] | None, length: int, start: int) -> bool:
+    """Whether a declared mask means something else for a text that begins at ``start`` of its row."""
+    for mask in layers or ():
+        if mask is None or length_of([mask]):
+            return mask is not None
+        whole, alone = (compile(mask, q=q).to("dense") for q in (length, length - start))
+        if not np.array_equal(np.broadcast_to(whole[..., start:, start:], alone.shape), alone):
+            return True
+    return False

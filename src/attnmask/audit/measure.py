@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,15 +97,19 @@ def scale_of(subject: Subject, implementation: str = "", train: bool = False) ->
     run = Run(plain, implementation, train)
     once = subject.run(run)
     legal = subject.run(Run(changed, implementation, train))
-    other = plain | {"input_ids": plain["input_ids"].flip(1)}
-    several = {name: torch.cat([value, other[name]]) for name, value in plain.items()}
-    around = subject.run(Run(several, implementation, train))[:1]
+    beside = [subject.run(Run(_beside(subject, plain, seed), implementation, train))[:1] for seed in (51, 52)]
     again = subject.run(run)
     rows = [(0, i) for i in range(once.shape[1])]
     # Rows behind the change: its own would change without any attention.
     seeing = rows[1:6] or rows
     size = once.double().abs().mean().clamp(min=1e-30)
     change = (_at(once, seeing) - _at(legal, seeing)).abs().amax(-1)
-    noise = max(difference(once, other, rows, rows) for other in (around, again))
+    noise = max(difference(once, again, rows, rows), difference(*beside, rows, rows))
     rounding = EPSILONS * torch.finfo(once.dtype).eps
     return Scale(float(change.median() / size), max(noise, rounding))
+
+
+def _beside(subject: Subject, plain: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """The plain text, and below it another one."""
+    other = {**plain, "input_ids": subject.text(seed)}
+    return {name: torch.cat([value, other[name]]) for name, value in plain.items()}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnmask.audit.declared import reach_of
+from attnmask.audit.declared import length_of, reach_of
 from attnmask.audit.verdict import CouldNotRunError
 from attnmask.conventions import BoolArray
 from attnmask.mask.expr import Mask
@@ -99,7 +99,7 @@ class Subject:
     @property
     def length(self) -> int:
         """Tokens of the longest text of a probe: more than a window, a chunk and their neighbours."""
-        return max(LENGTH, min(_widest(self.config) + 12, 96))
+        return length_of(self.layers) or max(LENGTH, min(_widest(self.config) + 12, 96))
 
     @property
     def short(self) -> int:

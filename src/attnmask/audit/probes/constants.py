@@ -25,6 +25,7 @@ LOUDER = 60.0
 QUERIES_AND_KEYS = re.compile(
     r"(^|[._])(q|k|query|key|q_proj|k_proj|q_lin|k_lin|wq|wk|query_key_value|c_attn|qkv_proj)[._]"
 )
+NORMS = re.compile(r"(norm|ln)[^.]*(\.\d+)?\.weight$")
 
 
 def applies(context: Context) -> str:
@@ -89,7 +90,8 @@ def _loud(context: Context, implementation: str) -> Finding:
         return replace(finding, verdict=Verdict.NOT_APPLICABLE, what="padding leaks under usual scores already")
     lines = finding.script.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("def run"))
-    pattern = QUERIES_AND_KEYS.pattern
+    named = any(QUERIES_AND_KEYS.search(name) for name, _ in subject.model.named_parameters())
+    pattern = (QUERIES_AND_KEYS if named else NORMS).pattern
     louder = [
         "import re",
         "for name, p in model.named_parameters():",
@@ -103,6 +105,8 @@ def _loud(context: Context, implementation: str) -> Finding:
 @contextmanager
 def _louder(model: nn.Module) -> Generator[None]:
     own = [p for name, p in model.named_parameters() if QUERIES_AND_KEYS.search(name)]
+    # Where no name tells them, what is normalised goes into queries and keys.
+    own = own or [p for name, p in model.named_parameters() if NORMS.search(name)]
     before = [p.detach().clone() for p in own]
     with torch.no_grad():
         for p in own:

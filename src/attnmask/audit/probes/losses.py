@@ -40,15 +40,14 @@ def _judged(context: Context, implementation: str, side: str) -> Finding:
     subject = context.subject
     subject.use(implementation)
     cell = {"padding": side, "implementation": implementation}
-    shift = int(subject.kind is Kind.CAUSAL)
-    both = _labelled(padded(subject, side, 2, None, "given").inputs, shift)
+    both = _labelled(padded(subject, side, 2, None, "given").inputs)
     first = {name: value[:1] for name, value in both.items()}
-    second = _labelled(alone(subject, "given"), shift)
+    second = _labelled(alone(subject, "given"))
     try:
         together, one, two = (_loss(subject, inputs) for inputs in (both, first, second))
     except Exception as error:  # whatever a model's own code raises
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
-    counts = [inputs["input_ids"].shape[1] - shift for inputs in (first, second)]
+    counts = [inputs["input_ids"].shape[1] - 1 for inputs in (first, second)]
     wanted = (one * counts[0] + two * counts[1]) / sum(counts)
     if _outputs_differ(context, implementation, side):
         return Finding(NAME, Verdict.NOT_APPLICABLE, "the outputs of tokens differ already", cell)
@@ -67,10 +66,10 @@ def _outputs_differ(context: Context, implementation: str, side: str) -> bool:
     return comparison.measured(context.subject) > context.scale(implementation).threshold
 
 
-def _labelled(inputs: dict[str, Any], shift: int) -> dict[str, Any]:
-    """Labels of tokens; a causal model predicts its first token from nothing, or from the pad to the left of it."""
+def _labelled(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Labels of all tokens but the first, which a causal model predicts from nothing, or from the pad before it."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    counted = (mask == 1) & (mask.cumsum(1) > shift)
+    counted = (mask == 1) & (mask.cumsum(1) > 1)
     return inputs | {"labels": torch.where(counted, ids, IGNORED)}
 
 

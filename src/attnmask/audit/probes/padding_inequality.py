@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from attnmask.audit.context import Context
+from attnmask.audit.declared import counts_from_the_row
 from attnmask.audit.positions import SHIFTED, is_shift, padded_and_alone
 from attnmask.audit.verdict import Finding, Verdict
 
 NAME = "padding inequality"
 WHAT = "a text gives something else in a padded batch than alone"
+FROM_THE_ROW = "the declared mask counts from the start of the row, not from the first token"
 
 
 def applies(context: Context) -> str:
@@ -38,7 +40,11 @@ def _compared(context: Context, side: str, implementation: str, batch: int, posi
         "padding": side, "implementation": implementation, "batch": str(batch), "positions": positions,
     }  # fmt: skip
     finding = context.compare(NAME, comparison, cell, WHAT, own)
-    if finding.verdict is not Verdict.BUG or side != "left" or positions != "default":
+    if finding.verdict is not Verdict.BUG or side != "left":
+        return finding
+    if not subject.is_transformers and counts_from_the_row(subject.layers, subject.length, len(own.masked)):
+        return replace(finding, verdict=Verdict.NOT_APPLICABLE, cause=FROM_THE_ROW, script="", since="")
+    if positions != "default":
         return finding
     if not is_shift(subject, comparison, own, context.scale(implementation).threshold):
         return finding
