@@ -57,4 +57,4 @@ class Finding:
     @property
     def where(self) -> str:
         """The cell in words."""
-        return ", ".join(f"{name} {value}" for name, value in self.cell.items())
+        return ", ".join(f"{name} {value}" for name, value in self.cell.items() if value)
