@@ -13,11 +13,11 @@ import torch
 
 from attnmask.audit.build import quiet
 from attnmask.audit.context import Context
-from attnmask.audit.inputs import SIDES, Padded, padded
-from attnmask.audit.layer_masks import LayerMask
+from attnmask.audit.inputs import SIDES
 from attnmask.audit.probes import PROBES
 from attnmask.audit.report import Report
-from attnmask.audit.subject import Run, Subject, plain_inputs, without_dropout
+from attnmask.audit.subject import Subject, without_dropout
+from attnmask.audit.tracing import shown_run
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.errors import ArgumentError
 
@@ -50,7 +50,7 @@ def report_of(
                 findings += _of_probe(probe, context)
                 if progress is not None:
                     progress(number + 1, len(chosen))
-            layers = _layers_of(context)
+            layers = context.layers(*shown_run(subject))
     finally:
         torch.set_num_threads(threads)
     judged = tuple(_as_expected(finding, expect or {}) for finding in findings)
@@ -90,16 +90,6 @@ def _check_exceptions(expect: Mapping[str, str]) -> None:
             where="audit(expect=)",
             fix=f"they are {', '.join(known)}; an underscore is as good as a space",
         )
-
-
-def _layers_of(context: Context) -> tuple[LayerMask, ...]:
-    subject = context.subject
-    if "attention_mask" in subject.takes:
-        batch = padded(subject, "left", positions="given")
-    else:
-        inputs = plain_inputs(subject)
-        batch = Padded(inputs, 0, torch.ones_like(inputs["input_ids"], dtype=torch.bool))
-    return context.layers(Run(batch.inputs, subject.implementations[0]), batch)
 
 
 def _as_expected(finding: Finding, expect: Mapping[str, str]) -> Finding:

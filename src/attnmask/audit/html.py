@@ -109,8 +109,9 @@ def _add_details(details: Element, group: Group) -> None:
 
 def _add_layers(parent: Element, masks: tuple[LayerMask, ...]) -> None:
     """Declared, received, difference, of every layer; one picture where they are the same."""
+    layers = SubElement(parent, "div", {"class": "layers"})
     for names, mask in alike(masks):
-        layer = SubElement(parent, "div", {"class": "layer"})
+        layer = SubElement(layers, "div", {"class": "layer" if mask.expected == mask.received else "layer wide"})
         wrong = [f"{mask.extra} pairs too many"] * bool(mask.extra) + [f"{mask.missing} too few"] * bool(mask.missing)
         _text(layer, "p", f"{names}: {', '.join(wrong) or 'as declared'}", "bug" if wrong else "")
         if max(mask.received.Q, mask.received.K) > MOST_SHOWN:

@@ -46,7 +46,8 @@ class Report:
     @property
     def ran(self) -> bool:
         """Whether any probe came to a result."""
-        return any(finding.verdict not in (Verdict.COULD_NOT_RUN, Verdict.NOT_APPLICABLE) for finding in self.findings)
+        results = (Verdict.OK, Verdict.BUG, Verdict.BY_DESIGN)
+        return any(finding.verdict in results for finding in self.findings)
 
     @property
     def exit_code(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from rich.console import Console, RenderableType
@@ -94,3 +94,27 @@ def _print_script(bugs: list[Group], console: Console) -> None:
     if others:
         names = ", ".join(f'--probe "{name}"' for name in dict.fromkeys(bug.probe for bug in others))
         console.print(Text(f"\nthe other scripts: {names}, or --html FILE for all of them", "dim"))
+
+
+def print_sweep(reports: Sequence[tuple[str, str, Report | None, str]], console: Console) -> int:
+    """Print what the reports of many architectures come to.
+
+    Args:
+        reports: model type, mode, report, and why there is none. console: of rich.
+
+    Returns:
+        The exit code: 1 if any has a bug, 2 if none ran.
+    """
+    ran = [(name, mode, report) for name, mode, report, _ in reports if report is not None and report.ran]
+    with_bugs = [(name, mode, report) for name, mode, report in ran if report.bugs]
+    table = Table("model type", "mode", "bug", "since", "why", box=None, header_style="dim", pad_edge=False)
+    for name, mode, report in with_bugs:
+        for bug in bugs_of(report):
+            table.add_row(name, mode, Text(bug.probe, STYLES[Verdict.BUG]), bug.first.since, bug.why)
+    if with_bugs:
+        console.print(table)
+    not_run = [f"{name} {mode}: {why}" for name, mode, report, why in reports if report is None or not report.ran]
+    for line in not_run:
+        console.print(Text(f"could not run: {line}", "dim"))
+    console.print(f"{len(ran)} of {len(reports)} architectures ran, {len(with_bugs)} with bugs")
+    return 1 if with_bugs else 0 if ran else 2
