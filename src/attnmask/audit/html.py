@@ -125,7 +125,11 @@ def _add_layers(parent: Element, masks: tuple[LayerMask, ...]) -> None:
 
 def _pictures(names: str, mask: LayerMask) -> Iterator[tuple[str, Element]]:
     item, head = worst_place(mask)
-    several = (mask.received.B > 1, f"batch item {item}"), (mask.received.H > 1, f"head {head}")
+    plans = (mask.expected, mask.received)
+    several = (
+        (any(plan.B > 1 for plan in plans), f"batch item {item}"),
+        (any(plan.H > 1 for plan in plans), f"head {head}"),
+    )
     where = "".join(f", {text}" for shown, text in several if shown)
     if mask.expected == mask.received:
         yield f"declared and received{where}", svg_of_plan(mask.received, f"{names}, received", item, head)

@@ -12,6 +12,7 @@ from attnmask.audit.report import Report
 from attnmask.audit.verdict import Finding, Verdict
 
 MOST_WORDS_OF_A_CELL = 4
+FINE = (Verdict.OK, Verdict.BY_DESIGN)
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Group:
         return ", ".join(filter(None, (self._axis(axis) for axis in axes)))
 
     def _axis(self, axis: str) -> str:
-        own, others = (_values(axis, findings) for findings in (self.findings, self.others))
-        fine = [value for value in others if value not in own]
+        own = _values(axis, self.findings)
+        wrong = _values(axis, [*self.findings, *(one for one in self.others if one.verdict not in FINE)])
+        fine = [value for value in _values(axis, self.others) if value not in wrong]
         if not own:
             return ""
         return f"{axis} {_some(own)}{f' (not {_some(fine)})' if fine else ''}"
@@ -102,8 +104,7 @@ def bugs_of(report: Report) -> list[Group]:
 
 def _group(report: Report, findings: list[Finding]) -> Group:
     loudest = sorted(findings, key=lambda finding: -(finding.number or 0.0))
-    fine = (Verdict.OK, Verdict.BY_DESIGN)
-    others = [one for one in report.findings if one.probe == findings[0].probe and one.verdict in fine]
+    others = [one for one in report.findings if one.probe == findings[0].probe]
     return Group(tuple(loudest), tuple(one for one in others if one not in findings))
 
 
