@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -32,17 +34,23 @@ def _pairs(*pairs: tuple[int, int]) -> list[list[bool]]:
 def full_report() -> Report:
     """Every verdict, two bugs in one probe, and a number that is not finite."""
     layers = masks()
+    measured = {"threshold": 1e-6, "power": 0.5}
+    leak = Finding("padding leak", Verdict.BUG, "pads change tokens", {"padding": "hole"}, 10.5, **measured)
+    known = replace(leak, since="layers.1", cause="no mask arrives", script=SCRIPT)
     findings = (
-        Finding(
-            "padding leak", Verdict.BUG, "pads change tokens", {"padding": "left", "implementation": "sdpa"}, 2.5,
-            1e-6, 0.5, "layers.1", "no mask arrives", SCRIPT, layers[1].expected, layers[1].received, layers,
+        replace(
+            known, cell={"padding": "left", "implementation": "sdpa"}, number=2.5, expected=layers[1].expected,
+            received=layers[1].received, layers=layers,
         ),
-        Finding("padding leak", Verdict.BUG, "pads change tokens", {"padding": "right"}, 0.25, 1e-6, 0.5, "layers.1", "no mask arrives", SCRIPT),
-        Finding("padding leak", Verdict.BUG, "pads change tokens", {"padding": "hole"}, 10.5, 1e-6, 0.5, "", "another cause", "print(1)"),
-        Finding("padding leak", Verdict.OK, "pads change tokens", {"padding": "left", "implementation": "eager"}, 0.0, 1e-6, 0.5),
-        Finding("additive constant", Verdict.BUG, "outputs are NaN", {"dtype": "float16"}, float("inf"), None, None),
-        Finding("future leak", Verdict.OK, "later tokens change earlier ones", {"implementation": ""}, 0.0, 1e-6, 0.5),
-        Finding("padding inequality", Verdict.BY_DESIGN, "differs", {"padding": "left"}, 1.0, 1e-6, 0.5, cause="declared: shifted"),
+        replace(known, cell={"padding": "right"}, number=0.25),
+        replace(leak, cause="another cause", script="print(1)"),
+        replace(leak, verdict=Verdict.OK, cell={"padding": "left", "implementation": "eager"}, number=0.0),
+        Finding("additive constant", Verdict.BUG, "outputs are NaN", {"dtype": "float16"}, float("inf")),
+        Finding("future leak", Verdict.OK, "later tokens change earlier ones", {"implementation": ""}, 0.0, **measured),
+        Finding(
+            "padding inequality", Verdict.BY_DESIGN, "differs", {"padding": "left"}, 1.0, **measured,
+            cause="declared: shifted",
+        ),
         Finding("reach", Verdict.NO_POWER, "too far", {}, 0.0, 1e-6, 1e-9),
         Finding("packed leak", Verdict.NOT_APPLICABLE, "the model takes no position ids"),
         Finding("gradients", Verdict.COULD_NOT_RUN, "RuntimeError: no such shape"),

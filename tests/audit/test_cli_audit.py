@@ -59,7 +59,9 @@ def test_a_model_that_raises_is_exit_code_2_not_1() -> None:
     code, out, err = run("audit", f"{MODELS}:broken")
     assert (code, out) == (2, "")
     assert "tests/audit/reports.py" in err
-    assert err.endswith("error: the model does not run: RuntimeError: no such file of weights\n  where: tests.audit.reports:broken\n")
+    assert err.endswith(
+        "error: the model does not run: RuntimeError: no such file of weights\n  where: tests.audit.reports:broken\n"
+    )
 
 
 def test_the_three_files_are_written(tmp_path: Path) -> None:

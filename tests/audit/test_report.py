@@ -78,7 +78,7 @@ def test_extra_and_missing_pairs_are_counted_and_a_bound_forgives_missing_ones()
 
 
 def test_bugs_whose_layer_is_known_come_first() -> None:
-    assert [(bug.probe, bug.first.since) for bug in bugs_of(full_report())][0] == ("padding leak", "layers.1")
+    assert next((bug.probe, bug.first.since) for bug in bugs_of(full_report())) == ("padding leak", "layers.1")
 
 
 def test_a_place_names_what_is_wrong_and_what_is_not() -> None:
@@ -116,7 +116,8 @@ def printed(report: Report, width: int = 100) -> str:
 def test_the_terminal_shows_every_verdict_with_its_reason() -> None:
     shown = " ".join(printed(full_report()).split())
     for part in (
-        "bug: padding leak", "since layers.1", "cause no mask arrives", "could not run gradients RuntimeError: no such shape",
+        "bug: padding leak", "since layers.1", "cause no mask arrives",
+        "could not run gradients RuntimeError: no such shape",
         "no power reach", "--redraw", "by design padding inequality declared: shifted", "ok 1 probe future leak",
         "not applicable 1 probe packed leak", "causal() in 2 layers, full() in 1 layer", '--probe "padding leak"',
     ):  # fmt: skip
@@ -177,7 +178,9 @@ def test_a_sweep_is_summed_up() -> None:
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     fine = report_of(Finding("future leak", Verdict.OK, ""))
     with console.file:
-        code = print_sweep([("a", "causal", full_report(), ""), ("b", "base", None, "no shape"), ("c", "base", fine, "")], console)
+        code = print_sweep(
+            [("a", "causal", full_report(), ""), ("b", "base", None, "no shape"), ("c", "base", fine, "")], console
+        )
     shown = " ".join(console.export_text().split())
     assert code == 1
     assert "a causal padding leak layers.1 no mask arrives" in shown

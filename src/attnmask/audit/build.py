@@ -83,9 +83,7 @@ def subject_of(
     return subject
 
 
-def subject_from_type(
-    model_type: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None
-) -> Subject:
+def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
     """An architecture of transformers, tiny, with large random weights.
 
     Args:
@@ -162,9 +160,7 @@ def subject_from_folder(
         return subject_of(kind.from_pretrained(folder), mask, source=lines, redraw_weights=redraw_weights)
 
 
-def subject_from_factory(
-    text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
-) -> Subject:
+def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
     """What a function of a person's own module returns: ``package.module:function``."""
     module_name, _, name = text.partition(":")
     sys.path.insert(0, str(Path.cwd()))

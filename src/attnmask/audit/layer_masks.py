@@ -44,5 +44,5 @@ class LayerMask:
     @staticmethod
     def from_plain(values: dict[str, Any]) -> LayerMask:
         """What ``to_plain`` gave."""
-        plans = (Plan.from_json(values[name]) for name in ("expected", "received"))
-        return LayerMask(values["layer"], *plans, values["is_exact"])
+        expected, received = (Plan.from_json(values[name]) for name in ("expected", "received"))
+        return LayerMask(values["layer"], expected, received, values["is_exact"])

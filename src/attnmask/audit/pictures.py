@@ -49,8 +49,8 @@ def worst_place(mask: LayerMask) -> tuple[int, int]:
     counts = wrong.sum((2, 3))
     if not counts.any():
         return shape[0] - 1, 0
-    item, head = np.unravel_index(counts.argmax(), counts.shape)
-    return int(item), int(head)
+    item, head = divmod(int(counts.argmax()), shape[1])
+    return item, head
 
 
 def alike(masks: tuple[LayerMask, ...]) -> Iterator[tuple[str, LayerMask]]:

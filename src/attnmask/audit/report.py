@@ -127,7 +127,9 @@ class Report:
             values = json.loads(text)
             schema = values["schema"]
         except (ValueError, TypeError, KeyError):
-            raise ArgumentError("the text is no report", where="Report.from_json", fix="give what to_json wrote") from None
+            raise ArgumentError(
+                "the text is no report", where="Report.from_json", fix="give what to_json wrote"
+            ) from None
         if schema != SCHEMA:
             raise ArgumentError(f"schema is {schema}", where="Report.from_json", fix=f"this version reads {SCHEMA}")
         return Report(
@@ -169,7 +171,7 @@ def _text_if_not_finite(number: float | None) -> float | str | None:
 def _finding(values: dict[str, Any]) -> Finding:
     plans = {name: None if values[name] is None else Plan.from_json(values[name]) for name in PLANS}
     numbers = {name: None if values[name] is None else float(values[name]) for name in NUMBERS}
-    read = {"verdict": Verdict(values["verdict"]), "layers": _layers(values)} | plans | numbers
+    read: dict[str, Any] = {"verdict": Verdict(values["verdict"]), "layers": _layers(values), **plans, **numbers}
     return Finding(**(values | read))
 
 

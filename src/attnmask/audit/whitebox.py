@@ -72,8 +72,8 @@ def layer_masks(subject: Subject, run: Run, batch: Padded) -> Iterator[LayerMask
         sides = _sides(subject, call, batch.tokens)
         if sides is not None:
             expected, received, exact = sides
-            plans = (plan_from_dense(np.ascontiguousarray(side)) for side in (expected, received))
-            yield LayerMask(call.layer, *plans, exact)
+            declared, seen = (plan_from_dense(np.ascontiguousarray(side)) for side in (expected, received))
+            yield LayerMask(call.layer, declared, seen, exact)
 
 
 def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mismatch]:
