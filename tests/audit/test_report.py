@@ -6,6 +6,7 @@ import json
 from typing import NoReturn
 
 import pytest
+import transformers
 from rich.console import Console
 
 import attnmask as am
@@ -186,3 +187,13 @@ def test_a_sweep_is_summed_up() -> None:
     assert "a causal padding leak layers.1 no mask arrives" in shown
     assert "could not run: b base: no shape" in shown
     assert shown.endswith("2 of 3 architectures ran, 1 with bugs")
+
+
+def test_a_model_that_is_loaded_with_sdpa_is_as_clean_as_one_with_eager() -> None:
+    # Eager attention in float64 makes NaN where sdpa makes none.
+    config = transformers.LlamaConfig(
+        vocab_size=200, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128
+    )
+    report = am.audit(transformers.LlamaForCausalLM(config), probes=["padding leak"], redraw=True)
+    assert report.exit_code == 0
+    assert {finding.cell["implementation"] for finding in report.findings} == {"eager", "sdpa", "attnmask"}

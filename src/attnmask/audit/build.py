@@ -76,10 +76,10 @@ def subject_of(
     if kind is None:
         subject.kind = _measured_kind(subject)
     subject.layers = _layers(mask, config, subject.kind)
+    subject.implementations = _implementations(subject)
     subject = in_double(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
-    subject.implementations = _implementations(subject)
     return subject
 
 
