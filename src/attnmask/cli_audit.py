@@ -60,9 +60,9 @@ def audit_one(
     except Exception as error:  # whatever a model's own code raises; exit code 1 would say that a bug is found
         traceback.print_exc()
         raise AttnMaskError(f"the model does not run: {type(error).__name__}: {error}", where=model) from error
-    print_report(report, Console())
     for form, path in wanted.items():
         path.write_text(FORMS[form](report))
+    print_report(report, Console())
     return report.exit_code
 
 
