@@ -54,7 +54,7 @@ class Group:
 
     @property
     def where(self) -> str:
-        """The cells, axis by axis, and beside each axis the values with which nothing is wrong.
+        """The cells, axis by axis, and beside each the values that alone make all well.
 
         >>> bad = Finding("p", Verdict.BUG, "", {"padding": "left", "batch": "1"})
         >>> good = Finding("p", Verdict.OK, "", {"padding": "left", "batch": "2"})
@@ -66,8 +66,8 @@ class Group:
 
     def _axis(self, axis: str) -> str:
         own = _values(axis, self.findings)
-        wrong = _values(axis, [*self.findings, *(one for one in self.others if one.verdict not in FINE)])
-        fine = [value for value in _values(axis, self.others) if value not in wrong]
+        besides = [_without(axis, one) for one in self.findings]
+        fine = _values(axis, [one for one in self.others if one.verdict in FINE and _without(axis, one) in besides])
         if not own:
             return ""
         return f"{axis} {_some(own)}{f' (not {_some(fine)})' if fine else ''}"
@@ -179,6 +179,10 @@ def count(number: int, noun: str) -> str:
     ('1 cell', '2 cells')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _without(axis: str, finding: Finding) -> dict[str, str]:
+    return {name: value for name, value in finding.cell.items() if name != axis}
 
 
 def _values(axis: str, findings: Sequence[Finding]) -> list[str]:
