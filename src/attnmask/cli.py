@@ -143,6 +143,8 @@ def audit(
             raise typer.BadParameter("give a model, or --all-transformers")
         if model is None:
             raise typer.Exit(audit_all(folder, processes, mode))
+        if Path(model).is_dir():
+            _silence_bars_of_transformers()
         files = {"json": json, "junit": junit, "html": html}
         raise typer.Exit(audit_one(model, mode, mask, expect or [], probe or [], redraw, files))
 

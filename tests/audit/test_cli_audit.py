@@ -76,8 +76,8 @@ def test_the_three_files_are_written(tmp_path: Path) -> None:
 
 def test_a_folder_is_audited_in_a_mode_and_under_a_mask(tmp_path: Path) -> None:
     hf.tiny_model("bert").save_pretrained(tmp_path)
-    code, out, _ = run("audit", str(tmp_path), "--mode", "base", *LEAK, "--mask", "full()")
-    assert code == 0
+    code, out, err = run("audit", str(tmp_path), "--mode", "base", *LEAK, "--mask", "full()")
+    assert (code, err) == (0, "")
     assert out.startswith("BertModel: no bug found by 1 probe")
     assert "declared: full() in 1 layer" in out
 
@@ -114,6 +114,7 @@ def test_a_model_or_all_of_them(arguments: list[str]) -> None:
 def test_a_sweep_keeps_the_reports_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attnmask.cli_audit.entries", lambda modes: [("gpt2", "causal"), ("nonesuch", "base")])
     kept = Report("gpt2 (causal)", ()).to_json()
+    (tmp_path / "nonesuch.base.part").write_text('{"half": ')
     (tmp_path / "gpt2.causal.json").write_text(kept)
     code, out, _ = run("audit", "--all-transformers", "--folder", str(tmp_path), "--processes", "1")
     assert (tmp_path / "gpt2.causal.json").read_text() == kept
