@@ -61,19 +61,30 @@ def _options(
 
 @app.command()
 def draw(
-    expression: Annotated[str, typer.Argument(help="Such as 'causal() & window(left=3, right=0)'.")],
-    q: Annotated[int, typer.Option(help="Number of query rows.")],
+    expression: Annotated[str | None, typer.Argument(help="Such as 'causal() & window(left=3, right=0)'.")] = None,
+    q: Annotated[int | None, typer.Option(help="Number of query rows.")] = None,
     k: Annotated[int | None, typer.Option(help="Number of keys; as many as queries if left out.")] = None,
     batch: Annotated[int | None, typer.Option(help="Batch items; what the mask's data say if left out.")] = None,
     heads: Annotated[int | None, typer.Option(help="Heads; likewise.")] = None,
     offset: Annotated[int | None, typer.Option(help="Position of query row 0.")] = None,
     align: Annotated[str | None, typer.Option(help="start or end: how queries and keys line up.")] = None,
     out: Annotated[Path | None, typer.Option(help="A .png, .svg or .pdf file, instead of the terminal.")] = None,
+    trace: Annotated[str, typer.Option(help="A model as in audit: draw what each of its layers attends to.")] = "",
 ) -> None:
-    """Draw a mask."""
-    from attnmask.draw import save_image, text_from_plan
+    """Draw a mask, or those that a model's layers really attend by."""
+    from attnmask.audit.tracing import plans_of_model
+    from attnmask.draw import save_image, save_images, text_from_plan
 
     with _errors_as_messages():
+        if trace:
+            plans = plans_of_model(trace)
+            if out is None:
+                typer.echo("\n\n".join(f"{layer}\n{text_from_plan(plan)}" for layer, plan in plans.items()))
+            else:
+                save_images(plans, out)
+            return
+        if expression is None or q is None:
+            raise typer.BadParameter("give an expression and --q, or --trace MODEL")
         mask = mask_from_text(expression)
         plan = compile(mask, q=q, k=k, batch=batch, heads=heads, offset=offset, align=align)
         if out is None:
@@ -101,6 +112,41 @@ def targets(
         mask = mask_from_text(expression)
         plan = compile(mask, q=q, k=k, batch=batch, heads=heads, offset=offset, align=align)
         Console(soft_wrap=True).print(table_of(plan, repr(plan)))
+
+
+@app.command()
+def audit(
+    model: Annotated[str | None, typer.Argument(help="A model's folder, a model type, or module:function.")] = None,
+    mode: Annotated[str, typer.Option(help="causal, masked, seq2seq, base or classification.")] = "",
+    mask: Annotated[str, typer.Option(help="What it is declared to obey beside padding, such as 'causal()'.")] = "",
+    expect: Annotated[
+        list[str] | None, typer.Option(help="An exception, such as left_padding=shifted; may be repeated.")
+    ] = None,
+    probe: Annotated[list[str] | None, typer.Option(help="Only this probe; may be repeated.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report as JSON.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write it as JUnit XML.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it as a page with pictures.")] = None,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Draw all weights anew: the model is not trained.")] = False,
+    all_transformers: Annotated[
+        bool, typer.Option("--all-transformers", help="Every text architecture of the installed transformers.")
+    ] = False,
+    folder: Annotated[Path, typer.Option(help="Where their reports are kept; those there are not made anew.")] = Path(
+        "audit-transformers"
+    ),
+    processes: Annotated[int, typer.Option(help="Architectures audited at once.")] = 2,
+) -> None:
+    """Find out whether a model obeys its mask. Exit code: 0 clean, 1 bugs found, 2 could not run."""
+    from attnmask.cli_audit import audit_all, audit_one
+
+    with _errors_as_messages():
+        if all_transformers == (model is not None):
+            raise typer.BadParameter("give a model, or --all-transformers")
+        if model is None:
+            raise typer.Exit(audit_all(folder, processes, mode))
+        if Path(model).is_dir():
+            _silence_bars_of_transformers()
+        files = {"json": json, "junit": junit, "html": html}
+        raise typer.Exit(audit_one(model, mode, mask, expect or [], probe or [], redraw, files))
 
 
 @app.command()

@@ -216,7 +216,7 @@ class SumOverflows(Mini):
 
     def attend(self, number: int, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
         low, keys = torch.finfo(q.dtype).min, torch.arange(k.shape[2])
-        bias = 2.0 * (keys - keys[-q.shape[2] :, None]).to(q.dtype)
+        bias = -2.0 * (keys - keys[-q.shape[2] :, None]).abs().to(q.dtype)
         scores = q @ k.mT / q.shape[-1] ** 0.5
         if self.planted:
             scores = scores + torch.where(allowed, 0.0, low).to(q.dtype) + bias - 40

@@ -60,7 +60,7 @@ def audit(
     from attnmask.audit.build import subject_from_text, subject_of
 
     subject = (
-        subject_from_text(model, mode, mask)
+        subject_from_text(model, mode, mask, redraw)
         if isinstance(model, str)
         else subject_of(model, mask, forward, redraw_weights=redraw)
     )

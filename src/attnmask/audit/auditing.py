@@ -13,9 +13,11 @@ import torch
 
 from attnmask.audit.build import quiet
 from attnmask.audit.context import Context
+from attnmask.audit.inputs import SIDES
 from attnmask.audit.probes import PROBES
 from attnmask.audit.report import Report
 from attnmask.audit.subject import Subject, without_dropout
+from attnmask.audit.tracing import shown_run
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.errors import ArgumentError
 
@@ -36,6 +38,7 @@ def report_of(
         progress: called with probes done and in all.
     """
     chosen = _chosen(probes)
+    _check_exceptions(expect or {})
     started = time.perf_counter()
     context = Context(subject)
     findings: list[Finding] = []
@@ -47,11 +50,12 @@ def report_of(
                 findings += _of_probe(probe, context)
                 if progress is not None:
                     progress(number + 1, len(chosen))
+            layers = context.layers(*shown_run(subject))
     finally:
         torch.set_num_threads(threads)
     judged = tuple(_as_expected(finding, expect or {}) for finding in findings)
     declared = tuple(repr(mask) if mask is not None else "not declared" for mask in subject.layers or ())
-    return Report(subject.name, judged, time.perf_counter() - started, _versions(), declared)
+    return Report(subject.name, judged, time.perf_counter() - started, _versions(), declared, layers)
 
 
 def _of_probe(probe: ModuleType, context: Context) -> Iterator[Finding]:
@@ -75,6 +79,17 @@ def _chosen(names: Sequence[str]) -> list[ModuleType]:
             f"there is no probe {unknown[0]!r}", where="audit(probes=)", fix=f"the probes are {', '.join(known)}"
         )
     return [known[name] for name in names] or list(known.values())
+
+
+def _check_exceptions(expect: Mapping[str, str]) -> None:
+    known = [probe.NAME for probe in PROBES] + [f"{side} padding" for side in SIDES]
+    unknown = [name for name in expect if name.replace("_", " ") not in known]
+    if unknown:
+        raise ArgumentError(
+            f"there is no probe or padding {unknown[0]!r}",
+            where="audit(expect=)",
+            fix=f"they are {', '.join(known)}; an underscore is as good as a space",
+        )
 
 
 def _as_expected(finding: Finding, expect: Mapping[str, str]) -> Finding:

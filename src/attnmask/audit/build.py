@@ -77,18 +77,19 @@ def subject_of(
     if kind is None:
         subject.kind = _measured_kind(subject)
     subject.layers = _layers(subject, mask)
+    subject.implementations = _implementations(subject)
     subject = in_double(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
-    subject.implementations = _implementations(subject)
     return subject
 
 
-def subject_from_type(model_type: str, mode: str = "") -> Subject:
+def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
     """An architecture of transformers, tiny, with large random weights.
 
     Args:
         model_type: such as "llama". mode: of ``MODES``; the first that the architecture has if left out.
+        mask: in place of the one that its config declares.
 
     Raises:
         ArgumentError: there is no such architecture, or not in that mode.
@@ -122,7 +123,7 @@ def subject_from_type(model_type: str, mode: str = "") -> Subject:
         except NotImplementedError:
             config.add_cross_attention = False
             model = auto.from_config(config, attn_implementation="eager")
-        subject = subject_of(model, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True)
+        subject = subject_of(model, mask, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True)
     subject.name = f"{model_type} ({mode})"
     return subject
 
@@ -141,22 +142,26 @@ def modes_of(model_type: str) -> list[str]:
     return [mode for mode, table in tables.items() if model_type in table]
 
 
-def subject_from_folder(folder: str) -> Subject:
-    """A model that ``save_pretrained`` wrote, with the class that it was saved from."""
+def subject_from_folder(
+    folder: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
+) -> Subject:
+    """A model that ``save_pretrained`` wrote, with the class that it was saved from, or that of a mode."""
     import transformers
 
+    if mode not in ("", *MODES):
+        raise ArgumentError(f"there is no mode {mode!r}", where="audit(mode=)", fix=f"give {', '.join(MODES)}")
     config: Any = cast(Any, transformers.AutoConfig).from_pretrained(folder)
-    names = getattr(config, "architectures", None) or ["AutoModel"]
+    names = [MODES[mode]] if mode else getattr(config, "architectures", None) or ["AutoModel"]
     kind: Any = getattr(transformers, names[0], transformers.AutoModel)
     lines = (
         "import torch, transformers",
         f"model = transformers.{kind.__name__}.from_pretrained({folder!r}).eval()",
     )
     with quiet():
-        return subject_of(kind.from_pretrained(folder), source=lines)
+        return subject_of(kind.from_pretrained(folder), mask, source=lines, redraw_weights=redraw_weights)
 
 
-def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None) -> Subject:
+def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
     """What a function of a person's own module returns: ``package.module:function``."""
     module_name, _, name = text.partition(":")
     sys.path.insert(0, str(Path.cwd()))
@@ -167,16 +172,20 @@ def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None) -> Subje
     finally:
         sys.path.pop(0)
     lines = ("import torch", f"from {module_name} import {name}", f"model = {name}().eval()")
-    return subject_of(factory(), mask, source=lines)
+    return subject_of(factory(), mask, source=lines, redraw_weights=redraw_weights)
 
 
-def subject_from_text(text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
+def subject_from_text(
+    text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
+) -> Subject:
     """A folder, ``module:factory``, or a model type."""
     if Path(text).is_dir():
-        return subject_from_folder(text)
-    if ":" in text:
-        return subject_from_factory(text, mask)
-    return subject_from_type(text, mode)
+        return subject_from_folder(text, mode, mask, redraw_weights)
+    if ":" not in text:
+        return subject_from_type(text, mode, mask)
+    if mode:
+        raise ArgumentError(f"{text} makes one model", where="audit(mode=)", fix="leave the mode out")
+    return subject_from_factory(text, mask, redraw_weights)
 
 
 @contextmanager

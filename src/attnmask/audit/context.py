@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnmask.audit.inputs import Padded
+from attnmask.audit.layer_masks import LayerMask
 from attnmask.audit.measure import Comparison, Scale, scale_of
 from attnmask.audit.mixers import beside_attention
 from attnmask.audit.positions import is_shift, padded_and_alone
 from attnmask.audit.script import script_of
 from attnmask.audit.subject import Run, Subject
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
-from attnmask.audit.whitebox import Mismatch, mismatches
+from attnmask.audit.whitebox import Mismatch, layer_masks, mismatches
 
 # What mixes tokens without a mask explains these; a cache must agree all the same.
 ABOUT_PADDING = ("padding leak", "padding inequality", "packed leak", "additive constant", "pooling reads padding")
@@ -55,6 +56,7 @@ class Context:
             return Finding(probe, verdict, what, cell, **measured)
         script = script_of(self.subject, comparison)
         wrong = self.first_mismatch(left, batch) if batch is not None else None
+        measured["layers"] = self.layers(left, batch) if batch is not None else ()
         if wrong is not None:
             return Finding(
                 probe, verdict, what, cell, **measured, since=wrong.where, cause=wrong.cause, script=script,
@@ -78,3 +80,10 @@ class Context:
             return next(mismatches(self.subject, run, batch), None)
         except Exception:  # a model may refuse to be looked into; the black box has spoken already
             return None
+
+    def layers(self, run: Run, batch: Padded) -> tuple[LayerMask, ...]:
+        """What every layer attends to, for pictures; nothing where it cannot be seen."""
+        try:
+            return tuple(layer_masks(self.subject, run, batch))
+        except Exception:  # as above
+            return ()

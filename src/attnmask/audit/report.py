@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import Any
 
+from attnmask.audit.layer_masks import LayerMask
 from attnmask.audit.verdict import Finding, Verdict
 from attnmask.compile.plan import Plan
+from attnmask.errors import ArgumentError
 
 SCHEMA = 1
 # What a probe comes to, where its cells differ: the first of these that any of them says.
@@ -25,6 +28,7 @@ class Report:
     Attributes:
         model: its name. findings: of every probe and cell. seconds: what the audit took.
         versions: of the libraries. declared: the mask of each layer, in words.
+        layers: what each layer attends to on a batch of two, one of them padded on the left.
     """
 
     model: str
@@ -32,6 +36,7 @@ class Report:
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict[str, str])
     declared: tuple[str, ...] = ()
+    layers: tuple[LayerMask, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def bugs(self) -> list[Finding]:
@@ -41,7 +46,8 @@ class Report:
     @property
     def ran(self) -> bool:
         """Whether any probe came to a result."""
-        return any(finding.verdict not in (Verdict.COULD_NOT_RUN, Verdict.NOT_APPLICABLE) for finding in self.findings)
+        results = (Verdict.OK, Verdict.BUG, Verdict.BY_DESIGN)
+        return any(finding.verdict in results for finding in self.findings)
 
     @property
     def exit_code(self) -> int:
@@ -71,7 +77,27 @@ class Report:
             yield list(group)
 
     def to_json(self) -> str:
-        """The report as JSON, from which ``Report.from_json`` makes an equal one."""
+        """The report as JSON, from which ``Report.from_json`` makes an equal one.
+
+        Version 1 of the schema; later versions of attnmask may add members to it, never change or remove one::
+
+            schema      1
+            model       its name
+            exit_code   0 clean, 1 findings, 2 could not run
+            seconds     what the audit took
+            versions    {"attnmask": ..., "torch": ..., "transformers": ...}, of those installed
+            declared    masks of the layers, as text
+            layers      [{"layer", "expected", "received", "is_exact"}], on a batch of two, one padded on the left
+            findings    [{"probe", "verdict", "what", "cell", "number", "threshold", "power", "since", "cause",
+                        "script", "expected", "received", "layers"}]
+
+        A verdict is "ok", "bug", "by design", "no power", "not applicable" or "could not run". A cell is an object
+        of text. Numbers are null where nothing is measured, and "inf" where an output is not finite. ``expected``
+        and ``received`` hold JSON text for ``Plan.from_json``, or null.
+
+        >>> print(Report("empty", ()).to_json().splitlines()[1])
+         "schema": 1,
+        """
         return json.dumps(
             {
                 "schema": SCHEMA,
@@ -80,23 +106,40 @@ class Report:
                 "seconds": self.seconds,
                 "versions": self.versions,
                 "declared": self.declared,
+                "layers": [layer.to_plain() for layer in self.layers],
                 "findings": [_plain(finding) for finding in self.findings],
             },
             indent=1,
+            allow_nan=False,
         )
 
     @staticmethod
     def from_json(text: str) -> Report:
-        """The report that ``to_json`` wrote."""
-        from attnmask.errors import ArgumentError
+        """The report that ``to_json`` wrote.
 
-        values = json.loads(text)
-        if values.get("schema") != SCHEMA:
+        Args:
+            text: JSON.
+
+        Raises:
+            ArgumentError: it is no report, or one of another version.
+        """
+        try:
+            values = json.loads(text)
+            schema = values["schema"]
+        except (ValueError, TypeError, KeyError):
             raise ArgumentError(
-                f"schema is {values.get('schema')}", where="Report.from_json", fix=f"this version reads {SCHEMA}"
-            )
-        findings = tuple(_finding(one) for one in values["findings"])
-        return Report(values["model"], findings, values["seconds"], values["versions"], tuple(values["declared"]))
+                "the text is no report", where="Report.from_json", fix="give what to_json wrote"
+            ) from None
+        if schema != SCHEMA:
+            raise ArgumentError(f"schema is {schema}", where="Report.from_json", fix=f"this version reads {SCHEMA}")
+        return Report(
+            values["model"],
+            tuple(_finding(one) for one in values["findings"]),
+            values["seconds"],
+            values["versions"],
+            tuple(values["declared"]),
+            _layers(values),
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.model}: {len(self.bugs)} findings"]
@@ -108,20 +151,30 @@ class Report:
         return "\n".join(lines)
 
 
+NUMBERS = ("number", "threshold", "power")
+PLANS = ("expected", "received")
+
+
 def _plain(finding: Finding) -> dict[str, Any]:
-    plans = {"expected": _text(finding.expected), "received": _text(finding.received)}
-    return asdict(finding, dict_factory=_without_plans) | plans
+    values = {each.name: getattr(finding, each.name) for each in fields(finding)}
+    plans = {name: None if values[name] is None else values[name].to_json() for name in PLANS}
+    numbers = {name: _text_if_not_finite(values[name]) for name in NUMBERS}
+    layers = [layer.to_plain() for layer in finding.layers]
+    return values | {"cell": dict(finding.cell), "layers": layers} | plans | numbers
 
 
-def _without_plans(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in items if not isinstance(value, Plan)}
-
-
-def _text(plan: Plan | None) -> str | None:
-    return None if plan is None else plan.to_json()
+def _text_if_not_finite(number: float | None) -> float | str | None:
+    # JSON has no infinity.
+    return number if number is None or math.isfinite(number) else str(number)
 
 
 def _finding(values: dict[str, Any]) -> Finding:
-    plans = {name: None if values[name] is None else Plan.from_json(values[name]) for name in ("expected", "received")}
-    given: dict[str, Any] = values | plans | {"verdict": Verdict(values["verdict"])}
-    return Finding(**given)
+    plans = {name: None if values[name] is None else Plan.from_json(values[name]) for name in PLANS}
+    numbers = {name: None if values[name] is None else float(values[name]) for name in NUMBERS}
+    read: dict[str, Any] = {"verdict": Verdict(values["verdict"]), "layers": _layers(values), **plans, **numbers}
+    return Finding(**(values | read))
+
+
+def _layers(values: dict[str, Any]) -> tuple[LayerMask, ...]:
+    # A report of an earlier version has none.
+    return tuple(LayerMask.from_plain(one) for one in values.get("layers", ()))

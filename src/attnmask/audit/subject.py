@@ -195,7 +195,7 @@ def _widest(config: Any) -> int:
 
 
 def in_double(subject: Subject) -> Subject:
-    """The subject in float64 if it runs so: then a leak stands out from rounding.
+    """The subject in float64 if it runs so in every implementation: then a leak stands out from rounding.
 
     Many models take the softmax in float32 whatever their dtype, in which float64's lowest number is -inf: a row
     without a key is then NaN, which it is in no dtype that people use. Those stay in float32.
@@ -205,8 +205,9 @@ def in_double(subject: Subject) -> Subject:
     if "attention_mask" in inputs:
         inputs["attention_mask"] = (torch.arange(inputs["input_ids"].shape[1]) >= 5).long()[None]
     with suppress(CouldNotRunError):
-        out = doubled.run(Run(inputs))
-        if out.dtype == torch.float64 and bool(torch.isfinite(out if out.shape[1] == 1 else out[:, 5:]).all()):
+        outs = [doubled.run(Run(inputs, implementation)) for implementation in doubled.implementations]
+        tokens = [out if out.shape[1] == 1 else out[:, 5:] for out in outs]
+        if all(out.dtype == torch.float64 and bool(torch.isfinite(out).all()) for out in tokens):
             return doubled
     return subject
 

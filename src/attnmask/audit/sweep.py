@@ -98,7 +98,11 @@ def _audited(folder: Path, model_type: str, mode: str) -> None:
         text = json.dumps({"why": f"its tiny copy does not run: {type(error).__name__}: {line}"})
     finally:
         signal.alarm(0)
-    path_of(folder, model_type, mode).write_text(text)
+    path = path_of(folder, model_type, mode)
+    # Stopped half-way, a sweep must not find half a report.
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
 
 
 def _report(model_type: str, mode: str) -> Report:

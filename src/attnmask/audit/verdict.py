@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from attnmask.audit.layer_masks import LayerMask
+
 
 class Verdict(StrEnum):
     """What became of one probe."""
@@ -35,6 +37,7 @@ class Finding:
         since: the first layer and head of which the received mask is not the declared one.
         cause: the likely one. script: a reproduction that runs without attnmask.
         expected, received: masks to draw, as Plan; None where there are none.
+        layers: of a bug, what every layer attends to in that run.
     """
 
     probe: str
@@ -49,8 +52,9 @@ class Finding:
     script: str = ""
     expected: Any = field(default=None, compare=False, repr=False)
     received: Any = field(default=None, compare=False, repr=False)
+    layers: tuple[LayerMask, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def where(self) -> str:
         """The cell in words."""
-        return ", ".join(f"{name} {value}" for name, value in self.cell.items())
+        return ", ".join(f"{name} {value}" for name, value in self.cell.items() if value)

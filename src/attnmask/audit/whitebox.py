@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from attnmask.audit.inputs import Padded
+from attnmask.audit.layer_masks import LayerMask
 from attnmask.audit.recording import Call, trace
 from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.compile.plan import Plan, compile, plan_from_dense
@@ -65,7 +66,35 @@ def mismatches(subject: Subject, run: Run, batch: Padded) -> Iterator[Mismatch]:
         yield from _mismatches_of(subject, call, batch.tokens)
 
 
+def layer_masks(subject: Subject, run: Run, batch: Padded) -> Iterator[LayerMask]:
+    """What every layer attends to in a run, beside what it should, on rows of tokens."""
+    for call in calls_of(subject, run):
+        sides = _sides(subject, call, batch.tokens)
+        if sides is not None:
+            expected, received, exact = sides
+            declared, seen = (plan_from_dense(np.ascontiguousarray(side)) for side in (expected, received))
+            yield LayerMask(call.layer, declared, seen, exact)
+
+
 def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mismatch]:
+    sides = _sides(subject, call, tokens)
+    if sides is None:
+        return
+    expected, received, exact = sides
+    for head, wrong in _wrong_heads(expected, received, exact):
+        part = slice(None) if head is None else slice(head, head + 1)
+        yield Mismatch(
+            call.layer,
+            head,
+            plan_from_dense(np.ascontiguousarray(expected[:, part])),
+            plan_from_dense(np.ascontiguousarray(received[:, part])),
+            *wrong,
+            received.shape[1],
+        )
+
+
+def _sides(subject: Subject, call: Call, tokens: Tensor) -> tuple[BoolArray, BoolArray, bool] | None:
+    """Declared and received pairs of a call on rows of tokens, and whether the declared ones are known to the pair."""
     received = np.broadcast_to(call.plan.to("dense"), (len(tokens), *call.plan.shape[1:]))
     length = tokens.shape[1]
     kept = tokens.numpy()
@@ -82,19 +111,9 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
         expected, exact = np.ones(received.shape[2:], dtype=bool), True
         rows = np.ones((1, 1, 1, 1), dtype=bool)
     else:
-        return
+        return None
     expected = np.broadcast_to((expected & kept[:, None, None, :]) & rows, received.shape)
-    received = received & rows
-    for head, wrong in _wrong_heads(expected, received, exact):
-        part = slice(None) if head is None else slice(head, head + 1)
-        yield Mismatch(
-            call.layer,
-            head,
-            plan_from_dense(np.ascontiguousarray(expected[:, part])),
-            plan_from_dense(np.ascontiguousarray(received[:, part])),
-            *wrong,
-            received.shape[1],
-        )
+    return expected, received & rows, exact
 
 
 def _wrong_heads(expected: BoolArray, received: BoolArray, exact: bool) -> Iterator[tuple[int | None, tuple[int, int]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,6 @@ def figure_from_plan(plan: Plan, *, batch: int | None = None, head: int | None =
     >>> len(figure_from_plan(am.compile(am.causal() & am.prefix([1, 2, 3]), q=8)).axes)
     3
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise AttnMaskError("pictures need matplotlib", fix="pip install 'attnmask[draw]'") from error
     items = items_of(plan, batch, head)
     count = min(len(items), MOST_PANELS)
     columns = math.ceil(math.sqrt(count))
@@ -56,14 +53,14 @@ def figure_from_plan(plan: Plan, *, batch: int | None = None, head: int | None =
     cells = MOST_CELLS // columns
     panels = panels_of(plan, items[:MOST_PANELS], cells)
     caption = _caption(panels, plan, not_shown(items, MOST_PANELS))
-    width, height = _panel_inches(plan, 5.0 if count == 1 else 2.4)
+    width, height = panel_inches(plan, 5.0 if count == 1 else 2.4)
     size = (max(width * columns + 0.5, NARROWEST), height * rows + 0.9 + 0.16 * len(caption))
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    figure = new_figure(size)
     grid: Any = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[count:]:
         axes.remove()
     for number, panel in enumerate(panels):
-        _draw_panel(grid.flat[number], panel, plan)
+        draw_panel(grid.flat[number], panel, plan)
         grid.flat[number].set_ylabel("query" if number % columns == 0 else "", color=INK)
         grid.flat[number].set_xlabel("key" if number + columns >= count else "", color=INK)
     title = {"fontsize": 9, "family": "monospace", "color": INK, "parse_math": False}
@@ -71,8 +68,17 @@ def figure_from_plan(plan: Plan, *, batch: int | None = None, head: int | None =
         grid.flat[0].set_title(_title(plan, size[0]), **title)
     else:
         figure.suptitle(_title(plan, size[0]), **title)
-    _draw_legend(figure, panels[0], "\n".join(caption))
+    draw_legend(figure, panels[0], "\n".join(caption))
     return figure
+
+
+def new_figure(inches: tuple[float, float]) -> Figure:
+    """A figure that belongs to no window."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise AttnMaskError("pictures need matplotlib", fix="pip install 'attnmask[draw]'") from error
+    return Figure(figsize=inches, dpi=DPI, layout="constrained")
 
 
 def save_image(plan: Plan, path: str | Path, *, batch: int | None = None, head: int | None = None) -> None:
@@ -90,6 +96,11 @@ def save_image(plan: Plan, path: str | Path, *, batch: int | None = None, head: 
     >>> import attnmask as am, tempfile
     >>> save_image(am.compile(am.causal(), q=8), Path(tempfile.mkdtemp(), "causal.png"))
     """
+    write_figure(path, lambda: figure_from_plan(plan, batch=batch, head=head))
+
+
+def write_figure(path: str | Path, figure: Callable[[], Figure]) -> None:
+    """Draw a figure into a file, once its name is known to be one that can be written."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -99,20 +110,21 @@ def save_image(plan: Plan, path: str | Path, *, batch: int | None = None, head: 
             fix=f"name it {', '.join(SUFFIXES)}",
         )
     content = BytesIO()
-    figure_from_plan(plan, batch=batch, head=head).savefig(content, format=suffix[1:])
+    figure().savefig(content, format=suffix[1:])
     try:
         path.write_bytes(content.getvalue())
     except OSError as error:
         raise ArgumentError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
-def _panel_inches(plan: Plan, longer: float) -> tuple[float, float]:
+def panel_inches(plan: Plan, longer: float) -> tuple[float, float]:
     """Width and height of a panel: as the plan, but no flatter than 1 to 4."""
     ratio = max(plan.Q, 1) / max(plan.K, 1)
     return longer * min(1, max(1 / ratio, 1 / 4)), longer * min(1, max(ratio, 1 / 4))
 
 
-def _draw_panel(axes: Axes, panel: Panel, plan: Plan) -> None:
+def draw_panel(axes: Axes, panel: Panel, plan: Plan) -> None:
+    """Draw one item and head."""
     from matplotlib.colors import ListedColormap
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -123,7 +135,7 @@ def _draw_panel(axes: Axes, panel: Panel, plan: Plan) -> None:
         axes.imshow(panel.states, cmap=colours, vmin=0, vmax=2, extent=extent, interpolation="nearest", aspect="auto")
     # The last tile may hold fewer rows and keys than it is drawn with.
     axes.set(xlim=(-0.5, max(plan.K, 1) - 0.5), ylim=(max(plan.Q, 1) - 0.5, -0.5))
-    axes.set_box_aspect(_panel_inches(plan, 1.0)[1] / _panel_inches(plan, 1.0)[0])
+    axes.set_box_aspect(panel_inches(plan, 1.0)[1] / panel_inches(plan, 1.0)[0])
     axes.set_title(f"{panel.name}\n{share(panel, plan)}", fontsize=8, color=INK)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1, steps=[1, 2, 4, 5, 10]))
@@ -153,7 +165,8 @@ def _caption(panels: list[Panel], plan: Plan, more: str) -> list[str]:
     return [line for line in (attend, tile_size(panels[0]), position, more) if line]
 
 
-def _draw_legend(figure: Figure, panel: Panel, caption: str) -> None:
+def draw_legend(figure: Figure, panel: Panel, caption: str) -> None:
+    """Say below what the colours mean, under a caption."""
     from matplotlib.patches import Patch
 
     colours = (ALL, NONE) if panel.is_exact else (ALL, SOME, NONE)

@@ -42,8 +42,10 @@ def _compared(context: Context, implementation: str, side: str, batch: int) -> F
     width = _width(subject.config)
     dtype = next(subject.model.parameters()).dtype
     generator = torch.Generator().manual_seed(7)
-    states = torch.randn(batch, own.tokens.shape[1], width, generator=generator).to(dtype)
-    other = torch.where(own.tokens[..., None], states, torch.randn(states.shape, generator=generator).to(dtype))
+    # Whole numbers, which a reproduction can spell out.
+    shape = (batch, own.tokens.shape[1], width)
+    states, others = (torch.randint(-2, 3, shape, generator=generator).to(dtype) for _ in range(2))
+    other = torch.where(own.tokens[..., None], states, others)
     runs = [Run(_inputs(context, one, own.tokens.long()), implementation) for one in (states, other)]
     length = subject.length if subject.kind is Kind.CAUSAL else 9
     rows = [(own.item, i) for i in range(length)]

@@ -45,4 +45,5 @@ def _judged(context: Context, run: Run, batch: Padded, side: str) -> Finding:
     return Finding(
         NAME, Verdict.BUG, what, cell, float(first.extra + first.missing), 0.0, since=first.where, cause=first.cause,
         script=attended_script(subject, run, first), expected=first.expected, received=first.received,
+        layers=context.layers(run, batch),
     )  # fmt: skip
