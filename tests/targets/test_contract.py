@@ -26,6 +26,7 @@ EXPRESSED = {
     "hf_2d, decoder": 69,
     "mha": 147,
     "mha, written out": 147,
+    "keras, layer of a window": 164,
 }
 
 
@@ -67,7 +68,7 @@ def arrays(draw: st.DrawFn) -> NDArray[np.bool_]:
 
 @settings(max_examples=150, deadline=None)
 @given(arrays())
-@pytest.mark.parametrize("name", [name for name in VARIANTS if not name.startswith(("hf_2d", "mha, w"))])
+@pytest.mark.parametrize("name", [name for name in VARIANTS if not name.startswith(("hf_2d", "mha, w", "keras, l"))])
 def test_any_array_comes_back(name: str, array: NDArray[np.bool_]) -> None:
     plan = plan_from_dense(array)
     found = outcome(VARIANTS[name], plan)

@@ -21,6 +21,10 @@ TARGETS = {
     "sdpa": "attnmask.targets.sdpa",
     "mha": "attnmask.targets.mha",
     "flex": "attnmask.targets.flex",
+    "jax": "attnmask.targets.jax",
+    "flax": "attnmask.targets.flax",
+    "keras": "attnmask.targets.keras",
+    "onnx": "attnmask.targets.onnx",
 }
 
 
