@@ -11,26 +11,27 @@ import attnmask as am
 from bench.libraries.base import Array, Library, by_head, flat
 
 
-def _layer(q: Array) -> Any:
+def layer_of(q: Array, sliding_window: int | None = None) -> Any:
+    """A layer without projections."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras
 
     heads, width = q.shape[1], q.shape[3]
-    layer = keras.layers.MultiHeadAttention(heads, width, use_bias=False)
+    layer = keras.layers.MultiHeadAttention(heads, width, use_bias=False, sliding_window=sliding_window)
     shape = (None, None, heads * width)
     layer.build(shape, shape, shape)
     eye = np.eye(heads * width, dtype=np.float32)
-    layer.set_weights([eye.reshape(weight.shape) for weight in layer.get_weights()])
+    layer.set_weights([eye.reshape(weight.shape) for weight in layer.weights])
     return layer
 
 
 def kernel(plan: am.Plan, q: Array, k: Array, v: Array) -> Array:
-    out = _layer(q)(flat(q), flat(v), flat(k), **plan.to("keras"))
+    out = layer_of(q)(flat(q), flat(v), flat(k), **plan.to("keras"))
     return by_head(np.asarray(out), q.shape[1])
 
 
 def scores(plan: am.Plan, q: Array, k: Array, v: Array) -> Array:
-    out, _ = _layer(q)(flat(q), flat(v), flat(k), **plan.to("keras"), return_attention_scores=True)
+    out, _ = layer_of(q)(flat(q), flat(v), flat(k), **plan.to("keras"), return_attention_scores=True)
     return by_head(np.asarray(out), q.shape[1])
 
 

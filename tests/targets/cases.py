@@ -135,6 +135,9 @@ VARIANTS |= {
     "keras, layer of a window": Variant(
         "keras", always(sliding_window=2), lambda plan: {"q": plan.Q, "k": plan.K, "sliding_window": 2}
     ),
+    "splash": Variant("splash"),
+    "splash, of all heads": Variant("splash", always(heads=HEADS)),
+    "tokamax": Variant("tokamax", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
     "onnx": Variant("onnx", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
     "onnx, opset 23, float32": Variant(
         "onnx", always(opset=23, dtype="float32"), lambda plan: {"q": plan.Q, "k": plan.K}

@@ -25,6 +25,8 @@ TARGETS = {
     "flax": "attnmask.targets.flax",
     "keras": "attnmask.targets.keras",
     "onnx": "attnmask.targets.onnx",
+    "splash": "attnmask.targets.splash",
+    "tokamax": "attnmask.targets.tokamax",
 }
 
 
