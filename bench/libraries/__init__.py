@@ -6,7 +6,7 @@ from importlib import import_module
 
 from bench.libraries.base import Library as Library
 
-MODULES = ("torch_nn", "torch_flex", "hf_models", "jax_nn", "flax_nn", "keras_layers", "onnx_operator")
+MODULES = ("torch_nn", "torch_flex", "hf_models", "jax_nn", "flax_nn", "splash_kernel", "keras_layers", "onnx_operator")
 
 
 def libraries() -> list[Library]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 import attnmask as am
-from attnmask.targets import lift, lower
+from attnmask.targets import lift, lower, tokamax
 
+Segments = namedtuple("Segments", ["q", "kv"])
 EYE = np.eye(3)
 CAUSAL = am.compile(am.causal(), q=4)
 HEADS = am.compile(am.dense(np.array([[np.eye(3), np.ones((3, 3))]], dtype=bool)), q=3)
@@ -124,6 +126,17 @@ CASES: dict[str, Callable[[], object]] = {
     "onnx of items that differ": lambda: lift(
         "onnx", {"attn_mask": np.ones((2, 1, 3, 3), dtype=bool), "nonpad_kv_seqlen": [1, 2, 3]}
     ),
+    "splash, rows and items": lambda: lower(
+        am.compile(am.dense(np.stack([np.diag([0.0, 1, 1]), 1 - np.tri(3)]).astype(bool)[:, None]), q=3), "splash"
+    ),
+    "splash, items": lambda: lower(am.compile(am.window(0, 0) | am.prefix([1, 2]), q=3), "splash"),
+    "splash, other heads": lambda: lower(am.compile(am.per_head([am.causal(), am.full()]), q=3), "splash", heads=3),
+    "splash of floats": lambda: lift("splash", {"mask": EYE}),
+    "splash of other lengths": lambda: lift("splash", {"mask": EYE == 1, "segment_ids": Segments([0, 1], [0, 1, 1])}),
+    "tokamax of an array": lambda: lift("tokamax", EYE == 1),
+    "tokamax without lengths": lambda: lift("tokamax", tokamax.Mask(is_causal=True)),
+    "tokamax of other lengths": lambda: lift("tokamax", tokamax.Mask(k_start=np.array([0, 1])), q=3, k=3),
+    "tokamax of floats": lambda: lift("tokamax", tokamax.Mask(bool_mask=EYE)),
 }
 GOLDEN = Path(__file__).with_name("errors.txt")
 
