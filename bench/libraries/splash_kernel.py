@@ -43,6 +43,15 @@ LIBRARIES = [
         of_any,
         marker="jax",
         shapes={"square": (128, 128, 0), "wide, at the end": (128, 256, 128)},
-        kinds=("causal", "window", "causal documents", "padding with holes", "chunked", "sinks", "per head", "any pairs"),
+        kinds=(
+            "causal",
+            "window",
+            "causal documents",
+            "padding with holes",
+            "chunked",
+            "sinks",
+            "per head",
+            "any pairs",
+        ),
     )
 ]

@@ -37,11 +37,11 @@ def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
 def runs_of_segments(queries: IntArray, keys: IntArray) -> Runs:
     """The pairs whose ids are equal, of ids (B, Q) and (B, K)."""
     b, q = queries.shape
-    together: Int64 = np.concatenate([queries.reshape(-1), keys.reshape(-1)])
+    together = np.concatenate([queries.reshape(-1), keys.reshape(-1)]).astype(np.int64)
     names: Int64 = np.unique(together, return_inverse=True)[1]
     several = int(names.max(initial=-1)) + 1
-    of_query: Int64 = (names[: b * q].reshape(b, q) + np.arange(b)[:, None] * several).reshape(-1)
-    of_key: Int64 = (names[b * q :].reshape(b, -1) + np.arange(b)[:, None] * several).reshape(-1)
+    of_query = names[: b * q] + np.repeat(np.arange(len(queries)), q) * several
+    of_key = names[b * q :] + np.repeat(np.arange(len(queries)), keys.shape[1]) * several
     begins = np.flatnonzero(np.diff(of_key, prepend=-1))
     stops = np.append(begins[1:], len(of_key))[: len(begins)]
     name, count = of_key[begins], np.bincount(of_key[begins], minlength=b * several)
