@@ -34,6 +34,18 @@ which the target says that the library cannot hold them.
 | library | versions | agree | refused | item without keys | row without a key | padding of queries |
 |---|---|---|---|---|---|---|
 """
+TRAPS = """
+## Where a library does other than one would think
+
+Each is a test in tests/conformance/test_traps.py, so that a version that changes it is noticed.
+
+- Keras overwrites a `query_mask` that is given by hand with the mask that the query tensor carries: it has no effect.
+- Keras takes items for heads where `attention_mask` (B, H, Q, K) meets a `value_mask` of several items.
+- ONNX Attention with `is_causal` and `nonpad_kv_seqlen`: both runtimes count from the last valid key, as the errata of
+  opset 24 have it, and not from the first, as it was released.
+- ONNX Runtime refuses an `attn_mask` of fewer keys, which the operator pads.
+- JAX heeds `key_value_seq_lengths` without another mask, which versions before did not.
+"""
 Kind = Callable[[int, int], am.Mask]
 
 
@@ -183,7 +195,7 @@ def page_of(rows: list[Row]) -> str:
     """The page that says what was found."""
     differ = [f"- {row.library.name}: {name}\n" for row in rows for name in row.differ]
     wrong = ["\n## Where a library differs\n\n", *differ] if differ else []
-    return HEAD + "".join(line_of(row) for row in rows) + "".join(wrong)
+    return HEAD + "".join(line_of(row) for row in rows) + "".join(wrong) + TRAPS
 
 
 def main() -> None:
