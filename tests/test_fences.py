@@ -152,7 +152,19 @@ def run_python(code: str) -> str:
 def test_importing_loads_no_framework(module: str) -> None:
     loaded = run_python(f"import sys, {module}; print(*sys.modules)").split()
     assert "numpy" in loaded
-    heavy = {"torch", "transformers", "tokenizers", "matplotlib", "rich", "typer", "pyarrow", "jax"}
+    heavy = {
+        "torch",
+        "transformers",
+        "tokenizers",
+        "matplotlib",
+        "rich",
+        "typer",
+        "pyarrow",
+        "jax",
+        "flax",
+        "keras",
+        "onnx",
+    }
     assert heavy.isdisjoint(loaded)
 
 

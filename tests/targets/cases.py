@@ -109,6 +109,10 @@ def _items(plan: am.Plan) -> dict[str, Any]:
     return {"batch": BATCH if plan.B == 1 else plan.B}
 
 
+def _items(plan: am.Plan) -> dict[str, Any]:
+    return {"batch": BATCH if plan.B == 1 else plan.B}
+
+
 VARIANTS = {
     "dense": Variant("dense"),
     "dense_torch": Variant("dense_torch"),
@@ -173,6 +177,27 @@ VARIANTS = {
         "mha",
         lambda plan: {**_heads(plan), **_items(plan)},
         lambda plan: {**_heads(plan), **_q_and_k(plan)},
+    ),
+}
+
+# Of frameworks other than torch.
+VARIANTS |= {
+    "jax": Variant("jax", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "jax, written out": Variant("jax", _items, lambda plan: {"q": plan.Q, "k": plan.K}),
+    "flax": Variant("flax"),
+    "keras": Variant("keras", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "keras, layer of a window": Variant(
+        "keras", always(sliding_window=2), lambda plan: {"q": plan.Q, "k": plan.K, "sliding_window": 2}
+    ),
+    "splash": Variant("splash"),
+    "splash, of all heads": Variant("splash", always(heads=HEADS)),
+    "tokamax": Variant("tokamax", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "onnx": Variant("onnx", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
+    "onnx, opset 23, float32": Variant(
+        "onnx", always(opset=23, dtype="float32"), lambda plan: {"q": plan.Q, "k": plan.K}
+    ),
+    "onnx, opset 25, written out": Variant(
+        "onnx", lambda plan: {"opset": 25, **_items(plan)}, lambda plan: {"q": plan.Q, "k": plan.K}
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 import attnmask as am
-from attnmask.targets import lift, lower, windows
+from attnmask.targets import lift, lower, tokamax, windows
 
+Segments = namedtuple("Segments", ["q", "kv"])
 EYE = np.eye(3)
 CAUSAL = am.compile(am.causal(), q=4)
 HEADS = am.compile(am.dense(np.array([[np.eye(3), np.ones((3, 3))]], dtype=bool)), q=3)
@@ -201,6 +203,45 @@ CASES: dict[str, Callable[[], object]] = {
     "windows of no number": lambda: windows.window_from_xformers_causal(0),
     "windows of a negative side": lambda: windows.window_from_flash((-2, 0)),
     "no lists": lambda: lift("lists", []),
+    "jax of floats": lambda: lift("jax", {"mask": np.where(EYE == 1, 0.0, -1e4)}),
+    "jax of five axes": lambda: lift("jax", {"mask": np.ones((1, 1, 1, 2, 2), dtype=bool)}),
+    "jax without lengths": lambda: lift("jax", {"is_causal": True}),
+    "jax of three sides": lambda: lift("jax", {"local_window_size": (1, 2, 3)}, q=3, k=3),
+    "jax of a negative side": lambda: lift("jax", {"local_window_size": (-1, 0)}, q=3, k=3),
+    "jax of items that differ": lambda: lift(
+        "jax", {"mask": np.ones((2, 1, 3, 3), dtype=bool), "key_value_seq_lengths": [1, 2, 3]}
+    ),
+    "jax, another batch": lambda: lower(PADDED, "jax", batch=3),
+    "flax of a bias": lambda: lift("flax", np.where(EYE == 1, 0.0, -1e4)),
+    "flax of one axis": lambda: lift("flax", [True, False]),
+    "keras of a bias": lambda: lift("keras", {"attention_mask": np.where(EYE == 1, 0.0, -1e9)}),
+    "keras of tokens of one axis": lambda: lift("keras", {"value_mask": [1, 0]}, q=2, k=2),
+    "keras of five axes": lambda: lift("keras", {"attention_mask": np.ones((1, 1, 1, 2, 2))}),
+    "keras of heads and tokens": lambda: lift(
+        "keras", {"attention_mask": np.ones((2, 2, 3, 3), dtype=bool), "value_mask": np.ones((2, 3), dtype=bool)}
+    ),
+    "keras, a layer of a window": lambda: lower(CAUSAL, "keras", sliding_window=2),
+    "keras, a layer of no window": lambda: lower(CAUSAL, "keras", sliding_window=0),
+    "onnx, opset": lambda: lower(CAUSAL, "onnx", opset=22),
+    "onnx, dtype": lambda: lower(CAUSAL, "onnx", dtype="int8"),
+    "onnx of two corners": lambda: lift("onnx", {"nonpad_kv_seqlen": [3, 4], "is_causal": 1}, q=2, k=4),
+    "onnx of one key": lambda: lift("onnx", {"attn_mask": [[True], [True]]}, q=2, k=4),
+    "onnx of more keys than there are": lambda: lift("onnx", {"nonpad_kv_seqlen": [5]}, q=2, k=4),
+    "onnx of a negative window": lambda: lift("onnx", {"left_window_size": -2}, q=2, k=4),
+    "onnx of items that differ": lambda: lift(
+        "onnx", {"attn_mask": np.ones((2, 1, 3, 3), dtype=bool), "nonpad_kv_seqlen": [1, 2, 3]}
+    ),
+    "splash, rows and items": lambda: lower(
+        am.compile(am.dense(np.stack([np.diag([0.0, 1, 1]), 1 - np.tri(3)]).astype(bool)[:, None]), q=3), "splash"
+    ),
+    "splash, items": lambda: lower(am.compile(am.window(0, 0) | am.prefix([1, 2]), q=3), "splash"),
+    "splash, other heads": lambda: lower(am.compile(am.per_head([am.causal(), am.full()]), q=3), "splash", heads=3),
+    "splash of floats": lambda: lift("splash", {"mask": EYE}),
+    "splash of other lengths": lambda: lift("splash", {"mask": EYE == 1, "segment_ids": Segments([0, 1], [0, 1, 1])}),
+    "tokamax of an array": lambda: lift("tokamax", EYE == 1),
+    "tokamax without lengths": lambda: lift("tokamax", tokamax.Mask(is_causal=True)),
+    "tokamax of other lengths": lambda: lift("tokamax", tokamax.Mask(k_start=np.array([0, 1])), q=3, k=3),
+    "tokamax of floats": lambda: lift("tokamax", tokamax.Mask(bool_mask=EYE)),
 }
 GOLDEN = Path(__file__).with_name("errors.txt")
 

@@ -56,6 +56,17 @@ def test_nothing_loads_torch_before_a_tensor_is_made(call: str) -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("name", ["jax", "flax", "keras", "onnx", "tokamax"])
+def test_arrays_of_other_frameworks_are_made_without_them(name: str) -> None:
+    script = (
+        "import sys, attnmask as am; from attnmask.targets import lift, lower; "
+        "plan = am.compile(am.causal() & am.padding(lengths=[3, 2]), q=3); "
+        f"assert lift({name!r}, lower(plan, {name!r}), q=3, k=3) == plan; "
+        "sys.exit(bool({'torch', 'jax', 'flax', 'keras', 'onnx', 'tokamax'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
 def test_a_mask_of_one_target_may_be_lifted_as_another() -> None:
     plan = am.compile(am.causal() & am.padding(lengths=[3, 2]), q=3)
     assert lift("hf_4d", lower(plan, "dense_torch")) == plan

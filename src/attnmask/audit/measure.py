@@ -97,14 +97,14 @@ def scale_of(subject: Subject, implementation: str = "", train: bool = False) ->
     run = Run(plain, implementation, train)
     once = subject.run(run)
     legal = subject.run(Run(changed, implementation, train))
-    beside = [subject.run(Run(_beside(subject, plain, seed), implementation, train))[:1] for seed in (51, 52)]
+    one, other = (subject.run(Run(_beside(subject, plain, seed), implementation, train))[:1] for seed in (51, 52))
     again = subject.run(run)
     rows = [(0, i) for i in range(once.shape[1])]
     # Rows behind the change: its own would change without any attention.
     seeing = rows[1:6] or rows
     size = once.double().abs().mean().clamp(min=1e-30)
     change = (_at(once, seeing) - _at(legal, seeing)).abs().amax(-1)
-    noise = max(difference(once, again, rows, rows), difference(*beside, rows, rows))
+    noise = max(difference(once, again, rows, rows), difference(one, other, rows, rows))
     rounding = EPSILONS * torch.finfo(once.dtype).eps
     return Scale(float(change.median() / size), max(noise, rounding))
 

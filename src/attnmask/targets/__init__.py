@@ -32,6 +32,12 @@ TARGETS = {
     "magi": "attnmask.targets.magi",
     "torch_encoder": "attnmask.targets.torch_encoder",
     "lists": "attnmask.targets.lists",
+    "jax": "attnmask.targets.jax",
+    "flax": "attnmask.targets.flax",
+    "keras": "attnmask.targets.keras",
+    "onnx": "attnmask.targets.onnx",
+    "splash": "attnmask.targets.splash",
+    "tokamax": "attnmask.targets.tokamax",
 }
 
 

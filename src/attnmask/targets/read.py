@@ -38,6 +38,17 @@ def with_four_axes(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
     return array[None, None] if array.ndim == 2 else array
 
 
+def with_leading_axes(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
+    """An array (B, H, Q, K), from (Q, K), (H, Q, K) or four axes, for libraries that broadcast from the right."""
+    if array.ndim not in (2, 3, 4) or 0 in array.shape[:-2]:
+        raise ArgumentError(
+            f"{name} has shape {array.shape}",
+            where=where,
+            fix="give (Q, K), (H, Q, K) or (B, H, Q, K), B and H 1 or more",
+        )
+    return array.reshape((1,) * (4 - array.ndim) + array.shape)
+
+
 def plan_from_bools(value: Any, where: str) -> Plan:
     """The plan of bools (Q, K) or (B, H, Q, K), True attends."""
     array = array_of(value, "array")
@@ -137,6 +148,19 @@ def attends_by(ones: BoolArray, polarity: str | None) -> BoolArray:
     """What attends where a 1 says what ``polarity`` does; None is "attends"."""
     given = Polarity.ATTENDS if polarity is None else one_of(Polarity, polarity, "polarity", "lift")
     return ones if given is Polarity.ATTENDS else attends_from_masked_out(ones)
+
+
+def ones_of(array: NDArray[Any], name: str, where: str) -> BoolArray:
+    """What attends, of bools or of zeros and ones for a library that documents 1 as attending."""
+    ones = array == 1
+    other = ~(ones | (array == 0))
+    if other.any():
+        raise ArgumentError(
+            f"{first_element(array, other, name)}, neither 0 nor 1",
+            where=where,
+            fix="the library takes every number but 0 for a pair that attends: give bools, True attends",
+        )
+    return ones
 
 
 def zeros_and_ones(array: NDArray[Any]) -> str:
