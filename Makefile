@@ -18,13 +18,13 @@ run: $(READY)  ## make run ARGS="--help"
 	@$(BIN)/python -m examples.embed_stdlib $(ARGS)
 
 test: $(READY)  ## make test ARGS="-k window"
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest --doctest-modules src
+	$(BIN)/python -m pytest -n auto --doctest-modules src
 
 clean:
 	rm -rf $(VENV) .venv.lock build dist src/*.egg-info .hypothesis .pytest_cache .ruff_cache

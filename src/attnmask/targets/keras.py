@@ -43,7 +43,7 @@ def lower(plan: Plan, *, sliding_window: int | None = None) -> dict[str, Any]:
     A mask is written out only where the set is not causal, padding of keys, the layer's own window, or these
     together. Keras lines queries and keys up at the first of each. What a row without a key gives depends on the
     path: 0 with ``return_attention_scores`` or dropout, and what the backend's own attention gives without (tested
-    on CPU: the mean of the values on JAX, 0 on torch).
+    on CPU: the mean of the values on JAX).
 
     Args:
         plan: the set.
