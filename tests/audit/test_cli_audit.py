@@ -38,7 +38,7 @@ def test_a_clean_model_is_exit_code_0() -> None:
     code, out, _ = run("audit", f"{MODELS}:repaired", *LEAK, "--mask", "full()")
     assert code == 0
     assert out.startswith("Encoder: no bug found by 1 probe")
-    assert "declared: full() in 1 layer" in out
+    assert "declared: full() in 2 layers" in out
 
 
 def test_a_declared_exception_is_exit_code_0_and_shown() -> None:
@@ -79,7 +79,7 @@ def test_a_folder_is_audited_in_a_mode_and_under_a_mask(tmp_path: Path) -> None:
     code, out, err = run("audit", str(tmp_path), "--mode", "base", *LEAK, "--mask", "full()")
     assert (code, err) == (0, "")
     assert out.startswith("BertModel: no bug found by 1 probe")
-    assert "declared: full() in 1 layer" in out
+    assert "declared: full() in 2 layers" in out
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ VARIANTS |= {
         "keras", always(sliding_window=2), lambda plan: {"q": plan.Q, "k": plan.K, "sliding_window": 2}
     ),
     "splash": Variant("splash"),
-    "splash, of all heads": Variant("splash", always(heads=HEADS)),
+    "splash, of all heads": Variant("splash", lambda plan: {"heads": HEADS if plan.H == 1 else plan.H}),
     "tokamax": Variant("tokamax", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
     "onnx": Variant("onnx", hints=lambda plan: {"q": plan.Q, "k": plan.K}),
     "onnx, opset 23, float32": Variant(

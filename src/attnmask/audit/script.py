@@ -64,6 +64,8 @@ def _arguments(inputs: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"({''.join(_value(one) + ', ' for one in cast(tuple[Any, ...], value))})"
     if not isinstance(value, Tensor):
         return repr(value)
     text = str(cast(Any, value).tolist()).replace(" ", "")
@@ -133,27 +135,24 @@ def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
     declared = wrong.expected.to("dense")
     keys = declared[min(b, len(declared) - 1), 0, q].nonzero()[0].tolist()
     name = wrong.layer
-    return "\n".join(
-        [
-            *subject.source,
-            *_switched(subject, run.implementation),
-            "import torch.nn.functional as F; from torch.overrides import TorchFunctionMode",
-            "inside = [False]",
-            f"layer = model.get_submodule({name!r})",
-            "layer.register_forward_pre_hook(lambda *a: inside.__setitem__(0, True))",
-            "layer.register_forward_hook(lambda *a: inside.__setitem__(0, False))",
-            "class See(TorchFunctionMode):",
-            "    def __torch_function__(self, f, types, args=(), kwargs={}):",
-            "        out = f(*args, **(kwargs or {}))",
-            "        if inside[0] and f in (F.softmax, torch.softmax):",
-            f"            row = out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}]",
-            "            print('attends to keys', row.nonzero()[:, 0].tolist())",
-            "        if inside[0] and f is F.scaled_dot_product_attention: print('mask', kwargs)",
-            "        return out",
-            f"print('declared keys of query {q}:', {keys})",
-            f"with See(), torch.no_grad(): model({_arguments(run.inputs)})",
-        ]
-    )
+    row = f"out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}]"
+    lines = [
+        *subject.source,
+        *_switched(subject, run.implementation),
+        "import torch.nn.functional as F; from torch.overrides import TorchFunctionMode",
+        f"inside, layer = [], model.get_submodule({name!r})",
+        "layer.register_forward_pre_hook(lambda *a: inside.append(1))",
+        "layer.register_forward_hook(lambda *a: inside.clear())",
+        "class See(TorchFunctionMode):",
+        "    def __torch_function__(self, f, types, args=(), kwargs=None):",
+        "        out = f(*args, **(kwargs or {}))",
+        "        if inside and f in (F.softmax, torch.softmax): "
+        f"print('query {q} should attend to {keys}, attends to', {row}.nonzero()[:, 0].tolist())",
+        "        if inside and f is F.scaled_dot_product_attention: print('given to the kernel:', kwargs)",
+        "        return out",
+        f"with See(), torch.no_grad(): model({_arguments(run.inputs)})",
+    ]
+    return "\n".join(lines)
 
 
 def _switched(subject: Subject, implementation: str) -> list[str]:

@@ -59,14 +59,26 @@ def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -
     missing = [entry for entry in wanted if not path_of(folder, *entry).exists()]
     done = len(wanted) - len(missing)
     for start in range(0, len(missing), processes * TASKS):
-        # Forked workers would share what torch and its threads hold.
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            some = missing[start : start + processes * TASKS]
-            futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
-            for future in as_completed(futures):
-                done += 1
-                future.result()
-                yield done, " ".join(futures[future])
+        for entry in _all_of(folder, missing[start : start + processes * TASKS], processes):
+            done += 1
+            yield done, " ".join(entry)
+
+
+def _all_of(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
+    """Audit entries in fresh processes; those that a dying process takes with it, once more one by one."""
+    # Forked workers would share what torch and its threads hold.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
+        for future in as_completed(futures):
+            if future.exception() is None:
+                yield futures[future]
+    for entry in some:
+        path = path_of(folder, *entry)
+        if not path.exists() and len(some) > 1:
+            yield from _all_of(folder, [entry], 1)
+        elif not path.exists():
+            path.write_text(json.dumps({"why": "its process died"}))
+            yield entry
 
 
 def path_of(folder: Path, model_type: str, mode: str) -> Path:

@@ -156,7 +156,9 @@ def _number(layer: str) -> int:
 
 def _cause(expected: BoolArray, received: BoolArray) -> str:
     rows: BoolArray = np.any(expected, -1, keepdims=True)
-    if np.all((received != expected) | ~rows):
+    # A row that keeps all keys says nothing: inverted it keeps none, which a softmax turns into all.
+    telling: BoolArray = np.broadcast_to(rows & ~np.all(expected, -1, keepdims=True), expected.shape)
+    if np.any(telling) and np.all(received[telling] != expected[telling]):
         return "the mask is inverted: it keeps what should be dropped"
     if bool((received | ~rows).all()):
         return "no mask arrives: every key is attended to"
