@@ -299,9 +299,12 @@ def _implementations(subject: Subject) -> tuple[str, ...]:
         can_set = False
     if not can_set:
         return ("",)
-    from attnmask.hf.interface import register
-
-    register()
+    try:
+        from attnmask.hf.interface import register
+    except ImportError:  # an older release of transformers, which attnmask does not run in
+        pass
+    else:
+        register()
     own = model.config._attn_implementation
     return tuple(name for name in TRIED if _runs(subject, name, own)) or ("",)
 
