@@ -17,7 +17,7 @@ SHARE_OF_POWER = 1e-5
 # Below this change of the outputs a legal change does not show, and a leak would not either.
 LEAST_POWER = 1e-3
 # Two orders of summing differ by at least so many roundings.
-EPSILONS = 8
+EPSILONS = 32
 Rows = Sequence[tuple[int, int]]
 
 

@@ -26,7 +26,9 @@ NAMES = {
 DESIGNS = {
     "cpmant": "all of a text is context that sees itself both ways, unless a span says otherwise",
     "funnel": "its encoder pools neighbouring tokens",
+    "led": "it pads rows to whole windows by itself, and its positions count from the start of the row",
     "mobilebert": "its embeddings are those of a token and its two neighbours",
+    "perceiver": "its decoder asks for the places of the row, whatever stands there",
     "xlnet": "its positions are relative to the length of the row, and its targets are permuted",
 }
 

@@ -75,9 +75,11 @@ def _positions_seen(subject: Subject, ids: Tensor) -> Generator[dict[str, Any]]:
 
 
 def _keeper(seen: dict[str, Any], name: str, ids: Tensor) -> Callable[..., None]:
+    is_named = any(word in name.split(".")[-1] for word in WORDS)
+
     def keep(_: Any, given: tuple[Any, ...], out: Any) -> None:
         read = given[0] if given else None
-        if not (isinstance(read, Tensor) and read.shape == ids.shape and torch.equal(read, ids)):
+        if is_named or not (isinstance(read, Tensor) and read.shape == ids.shape and torch.equal(read, ids)):
             seen[name] = out
 
     return keep

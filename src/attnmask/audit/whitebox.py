@@ -105,7 +105,7 @@ def _sides(subject: Subject, call: Call, tokens: Tensor) -> tuple[BoolArray, Boo
         expected, exact = np.stack([one for one, _ in per_item]), per_item[0][1]
         rows = kept[:, None, :, None]
     elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
-        kept, expected, exact = np.ones((len(tokens), 1), dtype=bool), np.tri(received.shape[2], dtype=bool), True
+        kept, expected, exact = np.ones((len(tokens), 1), dtype=bool), np.tri(received.shape[2], dtype=bool), False
         rows = np.ones((1, 1, 1, 1), dtype=bool)
     elif subject.kind is Kind.ENCODER_DECODER and received.shape[3] == length:
         expected, exact = np.ones(received.shape[2:], dtype=bool), True
