@@ -41,8 +41,8 @@ ids is made tiny from its own config, in each mode it has (causal, masked, encod
 has none of them), with weights drawn so that masks show, and audited on texts of 20 and 13 tokens.
 
 {entries} entries; {ran} ran, {clean} of them without a finding; {bugs} have findings that are bugs, of {causes}
-causes. Each was looked into by reading the modelling code; its reproduction was run by itself, without attnmask, and
-prints the number.
+causes. Those under "Bugs" were looked into by reading the modelling code; the reproduction of each was run by itself,
+without attnmask, and prints the number.
 """
 
 
@@ -185,9 +185,11 @@ def write_scripts(ran: Sequence[Entry], known: Sequence[Note]) -> list[str]:
     SCRIPTS.mkdir(exist_ok=True)
     written: list[str] = []
     for note in known:
-        scripts = [finding.script for _, finding in _findings(ran, note) if finding.script]
-        if scripts:
-            (SCRIPTS / f"{note.slug}.py").write_text(scripts[0] + "\n")
+        found = [finding for _, finding in _findings(ran, note) if finding.script]
+        if found:
+            # The probes of a note are in the order of what they show best.
+            shown = min(found, key=lambda finding: note.probes.index(finding.probe))
+            (SCRIPTS / f"{note.slug}.py").write_text(shown.script + "\n")
             written.append(note.slug)
     return written
 

@@ -6,9 +6,14 @@ torch.manual_seed(0)
 for name, p in model.named_parameters():
     if p.ndim > 1 or 'sink' in name: torch.nn.init.normal_(p, std=1.7 / max(p.shape[-1], 8) ** 0.5)
     elif not p.any() and not name.endswith('bias'): torch.nn.init.constant_(p, 0.5)
-def run(implementation, **inputs):
+def run(implementation, cuts, **inputs):
     model.set_attn_implementation(implementation)
-    with torch.no_grad(): return model(**inputs)['logits']
-a = run('eager', input_ids=torch.tensor([[73,20,58,125,108,152,60,108,126,152,82,55,125,104,15,109,101,149,43,38]]), attention_mask=torch.tensor([[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]]))
-b = run('eager', input_ids=torch.tensor([[74,20,58,125,108,152,60,108,126,152,82,55,125,104,15,109,101,149,43,38]]), attention_mask=torch.tensor([[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]]))
-print('difference of outputs that should be equal:', (a[0, [18]] - b[0, [18]]).abs().max().item())
+    parts, cache, n = [], None, inputs['input_ids'].shape[1]
+    for i, j in zip([0, *cuts], [*cuts, n]):
+        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()}
+        with torch.no_grad(): out = model(**some, past_key_values=cache, use_cache=len(cuts) > 0)
+        cache = out.get('past_key_values'); parts.append(out['logits'])
+    return torch.cat(parts, 1)
+a = run('eager', cuts=[], input_ids=torch.tensor([[110,56,41,88,34,92,10,125,18,112,15,149,46,93,137,26,97,122,93,6]]), attention_mask=torch.tensor([[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]]), position_ids=torch.tensor([[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19]]))
+b = run('eager', cuts=[5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19], input_ids=torch.tensor([[110,56,41,88,34,92,10,125,18,112,15,149,46,93,137,26,97,122,93,6]]), attention_mask=torch.tensor([[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]]), position_ids=torch.tensor([[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19]]))
+print('difference of outputs that should be equal:', (a[0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]] - b[0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]]).abs().max().item())

@@ -29,6 +29,8 @@ TRIED = ("eager", "sdpa", "attnmask")
 WHERE = "audit(model=)"
 # A change of an earlier output by this share of its size is no rounding.
 MEASURED = 1e-3
+# Any token that is no padding: some decoders mask what stands at their pad id.
+START = 5
 MODES = {
     "causal": "AutoModelForCausalLM",
     "masked": "AutoModelForMaskedLM",
@@ -110,7 +112,7 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
     if mode == "causal" and hasattr(config, "add_cross_attention"):
         config.add_cross_attention = True
     if mode == "seq2seq" and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = _pad(config)
+        config.decoder_start_token_id = START
     if mode == "seq2seq" and getattr(getattr(config, "decoder", None), "is_decoder", None) is False:
         config.decoder.is_decoder = config.decoder.add_cross_attention = True
     if mode == "classification":
@@ -230,7 +232,7 @@ def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> 
     decoders = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if getattr(config, "is_decoder", False):
         return Kind.CAUSAL
-    if own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+    if own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "attn_type", "") == "bi":
         return Kind.BIDIRECTIONAL
     return Kind.CAUSAL if own in decoders or name in decoders.values() else None
 

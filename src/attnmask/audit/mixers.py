@@ -29,6 +29,7 @@ DESIGNS = {
     "led": "it pads rows to whole windows by itself, and its positions count from the start of the row",
     "mobilebert": "its embeddings are those of a token and its two neighbours",
     "perceiver": "its decoder asks for the places of the row, whatever stands there",
+    "unlimited_ocr": "tokens that are decoded one by one see a window of each other, those of one forward pass all",
     "xlnet": "its positions are relative to the length of the row, and its targets are permuted",
 }
 
