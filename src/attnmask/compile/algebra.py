@@ -30,7 +30,12 @@ def intersect(operands: Sequence[Runs]) -> Runs:
 
 def unite(operands: Sequence[Runs]) -> Runs:
     """Pairs that are in some operand."""
-    return _combine(operands, common_shape(operands), lambda depth: depth > 0)
+    shape = common_shape(operands)
+    single = [runs for runs in operands if runs.one_per_row]
+    several = [runs for runs in operands if not runs.one_per_row]
+    if len(single) != 1 or not several:
+        return _combine(operands, shape, lambda depth: depth > 0)
+    return _with_run(_combine(several, shape, lambda depth: depth > 0), single[0].broadcast_to(shape))
 
 
 def symmetric_difference(left: Runs, right: Runs) -> Runs:
@@ -105,6 +110,27 @@ def _intersect_single(operands: Sequence[Runs], shape: Shape) -> Runs:
     for other_starts, other_stops in bounds[1:]:
         starts, stops = np.maximum(starts, other_starts), np.minimum(stops, other_stops)
     return runs_from_single(shape, operands[0].keys, starts, stops)
+
+
+def _with_run(runs: Runs, added: Runs) -> Runs:
+    """One more run in each row, which takes in those that it touches; nothing is sorted, as in a sweep."""
+    some, (first, last) = added.counts > 0, (bound.copy() for bound in added.single())
+    # What a row without a run puts behind all keys touches nothing.
+    first[~some] = last[~some] = runs.keys + 1
+    before, after = runs.stops < first[runs.row_of_run], runs.starts > last[runs.row_of_run]
+    keep = before | after
+    taken = np.flatnonzero(~keep)
+    row = runs.row_of_run[taken]
+    np.minimum.at(first, row, runs.starts[taken])
+    np.maximum.at(last, row, runs.stops[taken])
+    counts = runs.counts - np.bincount(row, minlength=runs.rows) + some
+    place = np.append(0, np.cumsum(counts))[:-1] + np.bincount(runs.row_of_run[before], minlength=runs.rows)
+    is_added = np.zeros(int(counts.sum()), dtype=bool)
+    is_added[place[some]] = True
+    starts, stops = np.empty((2, len(is_added)), dtype=np.int32)
+    starts[is_added], stops[is_added] = first[some], last[some]
+    starts[~is_added], stops[~is_added] = runs.starts[keep], runs.stops[keep]
+    return runs_from_counts(runs.shape, runs.keys, counts, starts, stops)
 
 
 def _clip_rows(runs: Runs, clip: Runs) -> Runs:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 
 from attnmask.compile.algebra import complement, intersect, symmetric_difference, unite
-from attnmask.compile.runs import Runs, runs_from_bounds, runs_of_heads, runs_of_queries
+from attnmask.compile.runs import Runs, runs_from_bounds, runs_from_singles, runs_of_heads, runs_of_queries
 from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import And, Atom, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
@@ -71,14 +72,27 @@ def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
 def _intersection(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Runs:
     """What costs much is computed last, and only where all else leaves keys."""
     costly = [any(atom.costly for atom in atoms_of(term)) for term in terms]
-    cheap = [_lower(term, domain, within) for term, dear in zip(terms, costly, strict=True) if not dear]
-    runs = intersect(cheap) if cheap else None
+    cheap = [term for term, dear in zip(terms, costly, strict=True) if not dear]
+    runs = _intersection_at_once(cheap, domain, within) if cheap else None
     for term, dear in zip(terms, costly, strict=True):
         if dear:
             last = _lower(term, domain, within if runs is None else _hull(runs))
             runs = last if runs is None else intersect([runs, last])
     assert runs is not None
     return runs
+
+
+def _intersection_at_once(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Runs:
+    """The atoms of one run a row first, whose bounds need not become Runs each."""
+    atoms = [term.bounds_within(domain, within) for term in terms if _is_plain(term)]
+    single = [bounds for bounds in atoms if bounds.counts is None]
+    parts = [runs_from_singles(single, domain.Q, domain.K)] if single else []
+    parts += [runs_from_bounds(bounds, domain.Q, domain.K) for bounds in atoms if bounds.counts is not None]
+    return intersect([*parts, *(_lower(term, domain, within) for term in terms if not _is_plain(term))])
+
+
+def _is_plain(mask: Mask) -> TypeGuard[Atom]:
+    return isinstance(mask, Atom) and not isinstance(mask, PerHead)
 
 
 def _hull(runs: Runs) -> KeyRange:

@@ -129,12 +129,21 @@ def runs_from_counts(shape: Shape, keys: int, counts: IntArray | BoolArray, star
 
 def runs_from_single(shape: Shape, keys: int, starts: IntArray, stops: IntArray) -> Runs:
     """Runs of at most one run a row; starts and stops broadcast to ``shape``, empty where stop <= start."""
-    starts = np.broadcast_to(np.clip(starts, 0, keys), shape).reshape(-1)
-    stops = np.broadcast_to(np.clip(stops, 0, keys), shape).reshape(-1)
+    clipped = (np.clip(bound, 0, keys).astype(np.int32, copy=False) for bound in (starts, stops))
+    starts, stops = (np.broadcast_to(bound, shape).reshape(-1) for bound in clipped)
     has_run = stops > starts
-    if not has_run.all():
-        starts, stops = starts[has_run], stops[has_run]
-    return runs_from_counts(shape, keys, has_run, starts, stops)
+    if has_run.all():
+        return Runs(shape, keys, np.arange(has_run.size + 1, dtype=np.int32), starts, stops)
+    return runs_from_counts(shape, keys, has_run, starts[has_run], stops[has_run])
+
+
+def runs_from_singles(parts: Sequence[Bounds], queries: int, keys: int) -> Runs:
+    """Runs of the pairs that are in every part, of which each has one run a row."""
+    starts, stops = parts[0].starts, parts[0].stops
+    for part in parts[1:]:
+        starts, stops = np.maximum(starts, part.starts), np.minimum(stops, part.stops)
+    b, h, _ = np.broadcast_shapes(*(part.shape for part in parts))
+    return runs_from_single((b, h, queries), keys, starts, stops)
 
 
 def runs_from_bounds(bounds: Bounds, queries: int, keys: int) -> Runs:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attnmask.compile.algebra import subtract, sweep_steps
-from attnmask.compile.runs import Int32, Int64, Runs, runs_from_counts
+from attnmask.compile.runs import Int32, Int64, Runs, Shape, runs_from_counts, runs_from_dense
 from attnmask.conventions import IntArray, TileState
 from attnmask.mask.tables import ragged_indices
 
@@ -94,12 +94,13 @@ def _touched_and_full(runs: Runs, height: int, width: int) -> tuple[Runs, Runs]:
     first_full = -(-runs.starts // width)
     last_full = np.where(runs.stops == runs.keys, columns, runs.stops // width)
     tile_row, tile_shape, heights = _tile_rows(runs, height)
-    touched = _covered(tile_row, first_touched, last_touched, tile_shape, columns, 1)
-    full = _covered(tile_row, first_full, last_full, tile_shape, columns, heights)
+    covered = _covered if len(runs.starts) < len(heights) * columns else _counted
+    touched = covered(tile_row, first_touched, last_touched, tile_shape, columns, np.ones_like(heights))
+    full = covered(tile_row, first_full, last_full, tile_shape, columns, heights)
     return touched, full
 
 
-def _tile_rows(runs: Runs, height: int) -> tuple[Int64, tuple[int, int, int], Int64]:
+def _tile_rows(runs: Runs, height: int) -> tuple[Int64, Shape, Int64]:
     """Per run the tile row it is in, the (B, H, tile rows), and the query rows in each tile row."""
     b, h, q = runs.shape
     per_item = -(-q // height)
@@ -109,9 +110,7 @@ def _tile_rows(runs: Runs, height: int) -> tuple[Int64, tuple[int, int, int], In
     return tile_row, (b, h, per_item), heights
 
 
-def _covered(
-    tile_row: Int64, starts: IntArray, stops: IntArray, shape: tuple[int, int, int], columns: int, least: Int64 | int
-) -> Runs:
+def _covered(tile_row: Int64, starts: IntArray, stops: IntArray, shape: Shape, columns: int, least: Int64) -> Runs:
     """Tile columns that at least ``least`` of the runs of a tile row cover."""
     at, weight = _stretches(tile_row, starts, stops)
     keep = stops[at] > starts[at]
@@ -119,14 +118,24 @@ def _covered(
     line = tile_row[at] * (columns + 1)
     edge, step = np.concatenate([line + starts[at], line + stops[at]]), np.concatenate([weight, -weight])
     order = np.argsort(edge, kind="stable")
-    needed = np.broadcast_to(least, (int(np.prod(shape)),))
     edges = edge[order]
     last = np.append(edges[1:] != edges[:-1], True) if len(edges) else np.zeros(0, dtype=bool)
-    threshold = needed[edges[last] // (columns + 1)] if len(edges) else edges
+    threshold = least[edges[last] // (columns + 1)] if len(edges) else edges
     covered = sweep_steps(edges, step[order], lambda depth: depth >= threshold)
     row, column = np.divmod(covered, columns + 1)
     counts = np.bincount(row[0::2], minlength=int(np.prod(shape)))
     return runs_from_counts(shape, columns, counts, column[0::2], column[1::2])
+
+
+def _counted(tile_row: Int64, starts: IntArray, stops: IntArray, shape: Shape, columns: int, least: Int64) -> Runs:
+    """The same tile by tile, for sets of more runs than tiles."""
+    line = tile_row * (columns + 1)
+    some = stops > starts
+    begun, ended = (
+        np.bincount((line + bound)[some], minlength=len(least) * (columns + 1)) for bound in (starts, stops)
+    )
+    depth = np.cumsum((begun - ended).reshape(len(least), columns + 1), axis=1)[:, :-1]
+    return runs_from_dense((depth >= least[:, None]).reshape(*shape, columns))
 
 
 def _stretches(tile_row: Int64, starts: IntArray, stops: IntArray) -> tuple[Int64, Int64]:

@@ -39,34 +39,63 @@ def runs_of_rows(seen: BoolArray) -> Flat:
     return counts, at[0::2], at[1::2]
 
 
-def runs_of_equal(ids: IntArray, positions: IntArray) -> Flat:
+def runs_of_equal(ids: IntArray, first: int, count: int) -> Flat:
     """For each item and position, the runs of positions that carry the same id; none for a negative id.
 
     Args:
-        ids: shape (B, S). positions: shape (Q,), may reach outside of S.
+        ids: shape (B, S). first, count: the positions asked for, which may reach outside of S.
 
     Returns:
-        Counts of runs (B, 1, Q), flat starts, flat stops.
+        Counts of runs (B, 1, count), flat starts, flat stops.
     """
-    per_item = [_runs_of_equal(row, positions) for row in ids]
+    per_item = [_runs_of_equal(row, first, count) for row in ids]
     counts = np.stack([counts for counts, _, _ in per_item])[:, None]
     return counts, np.concatenate([s for _, s, _ in per_item]), np.concatenate([s for _, _, s in per_item])
 
 
-def _runs_of_equal(ids: IntArray, positions: IntArray) -> Flat:
-    begins = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1)) if len(ids) else np.zeros(0, dtype=np.int64)
-    ends = np.append(begins[1:], len(ids))
-    run_at = np.repeat(np.arange(len(begins)), ends - begins)
-    own = position_in(run_at[None], np.array(0), positions, outside=len(begins))
+def run_of_equal(ids: IntArray, first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """The same where no id comes back after another: one start and one stop (B, 1, count), both 0 for no run.
+
+    None where some id does come back.
+    """
+    bounds: list[NDArray[np.int64]] = []
+    for row in ids:
+        begins, ends = _stretches(row)
+        member = row[begins] >= 0
+        names = np.sort(row[begins][member])
+        if (names[1:] == names[:-1]).any():
+            return None
+        own = np.stack([begins, ends]) * member
+        bounds.append(_at_positions(np.repeat(own, ends - begins, axis=1), first, count, outside=0))
+    starts, stops = np.stack(bounds, axis=1)[:, :, None]
+    return starts, stops
+
+
+def _stretches(ids: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where stretches of equal ids begin and end."""
+    begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])[: len(ids)])
+    return begins, np.append(begins[1:], len(ids))[: len(begins)]
+
+
+def _at_positions(table: NDArray[Any], first: int, count: int, outside: int) -> NDArray[Any]:
+    """``table[..., first : first + count]``, and ``outside`` for positions that the table does not reach."""
+    length = table.shape[-1]
+    if first == 0 and count == length:
+        return table
+    before, after = np.clip([-first, first + count - length], 0, count)
+    inside = table[..., max(first, 0) : max(first + count, 0)]
+    return np.pad(inside, [(0, 0)] * (table.ndim - 1) + [(before, after)], constant_values=outside)
+
+
+def _runs_of_equal(ids: IntArray, first: int, count: int) -> Flat:
+    begins, ends = _stretches(ids)
+    own = _at_positions(np.repeat(np.arange(len(begins)), ends - begins), first, count, outside=len(begins))
     names, name, number = np.unique(ids[begins], return_inverse=True, return_counts=True)
-    if (number[names >= 0] == 1).all():
-        in_one = np.append(ids[begins] >= 0, False)[own]
-        return in_one.astype(np.int64), begins[own[in_one]], ends[own[in_one]]
     order = np.argsort(name, kind="stable")
-    first = np.cumsum(number) - number
+    before = np.cumsum(number) - number
     slot = np.append(np.where(ids[begins] >= 0, name, len(names)), len(names))[own]
     counts = np.append(number, 0)[slot]
-    at = order[ragged_indices(np.append(first, 0)[slot], counts)]
+    at = order[ragged_indices(np.append(before, 0)[slot], counts)]
     return counts, begins[at], ends[at]
 
 

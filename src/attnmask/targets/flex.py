@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -145,13 +144,18 @@ def _block_lists(tiles: Runs, device: str | torch.device, narrow: bool) -> tuple
 
 
 def _ordered(tiles: Runs) -> Int32:
-    columns, width = np.arange(tiles.keys, dtype=np.int32), tiles.keys
-    starts, stops, begins = tiles.starts.tolist(), tiles.stops.tolist(), tiles.indptr.tolist()
-    lists = np.empty((tiles.rows, width), dtype=np.int32)
-    for row, (first, last) in enumerate(pairwise(begins)):
-        listed = zip(starts[first:last], stops[first:last], strict=True)
-        others = zip([0, *stops[first:last]], [*starts[first:last], width], strict=True)
-        np.concatenate([columns[start:stop] for start, stop in (*listed, *others)], out=lists[row])
+    """All key blocks in order, from which each run of listed ones is moved to the front, behind those before it."""
+    columns = np.arange(tiles.keys, dtype=np.int32)
+    lists = np.empty((tiles.rows, tiles.keys), dtype=np.int32)
+    lists[:] = columns
+    before = np.append(0, np.cumsum(tiles.stops - tiles.starts))
+    place = before[:-1] - before[tiles.indptr[tiles.row_of_run]]
+    moved = np.flatnonzero(tiles.starts > place)
+    of_run = (tiles.row_of_run, place, tiles.starts, tiles.stops)
+    for row, at, start, stop in zip(*(one[moved].tolist() for one in of_run), strict=True):
+        line, behind = lists[row], at + stop - start
+        line[behind:stop] = line[at:start]
+        line[at:behind] = columns[start:stop]
     return lists
 
 

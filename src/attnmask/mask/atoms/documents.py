@@ -13,7 +13,7 @@ from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_i
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, Mask
 from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
-from attnmask.mask.tables import position_in, runs_of_equal
+from attnmask.mask.tables import position_in, run_of_equal, runs_of_equal
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,8 +26,12 @@ class Documents(Atom):
         return (of_query == of_key) & (of_query >= 0)
 
     def bounds(self, domain: Domain) -> Bounds:
-        counts, starts, stops = runs_of_equal(self.ids.values, domain.positions)
+        asked = (self.ids.values, domain.offset + domain.shift, domain.Q)
         shape = (len(self.ids.values), 1, domain.Q)
+        single = run_of_equal(*asked)
+        if single is not None:
+            return Bounds(shape, *single)
+        counts, starts, stops = runs_of_equal(*asked)
         return Bounds(shape, starts, stops, counts)
 
     def sizes(self) -> dict[str, int]:
