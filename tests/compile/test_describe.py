@@ -54,6 +54,15 @@ KNOWN: list[tuple[am.Mask, str]] = [
     (am.dilated(3), "dilated(step=3)"),
     (am.causal() & am.dilated(3), "causal() & dilated(step=3)"),
     (am.global_tokens([0, 7]) | am.window(1, 1), "global_tokens(indices=[0, 7]) | window(left=1, right=1)"),
+    (am.grid(3, 4, radius=1), "grid(height=3, width=4, radius=1, border='clip')"),
+    (am.grid(3, 4, radius=1, border="natten"), "grid(height=3, width=4, radius=1, border='natten')"),
+    (am.block_diffusion(size=2, length=6), "block_diffusion(size=2, length=6)"),
+    (am.shared_prefix(prompt=4, answers=[3, 3, 2]), ""),
+    (am.causal() & am.shared_prefix(prompt=4, answers=[3, 1, 4]), ""),
+    (am.blocks([[1, 0, 1], [1, 1, 0], [0, 1, 1]], size=4), ""),
+    (am.blocks([[0, 1, 0], [1, 0, 1], [0, 1, 1]], size=5), ""),
+    (am.tree([-1, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 6]), f"tree(parents=[{[-1, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 6]}])"),
+    (am.tree([-1, 0, 1, 2, 3, 3, 4, 5, 6, 7, -1, 10]), ""),
     (am.per_head([am.causal(), am.chunked(5)]), "per_head([causal(), chunked(size=5)])"),
 ]
 

@@ -136,3 +136,8 @@ def test_the_dense_form_has_the_items_of_the_plan() -> None:
     domain = Domain(2, 1, 2, 2)
     plan = plan_of(am.padding(lengths=[1, 2]), domain)
     assert dense_of(plan, domain).tolist() == [[[[True, False]] * 2], [[[True, True]] * 2]]
+
+
+def test_the_rows_of_a_plan_can_be_gone_through() -> None:
+    plan = am.compile(am.causal(), q=3)
+    assert [row.pairs for row in plan] == [1, 2, 3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -173,6 +174,10 @@ class Plan:
         row = np.arange(self.B * self.H)[:, None] * self.Q + np.arange(start, stop)
         runs = self.runs.take(row.reshape(-1), (self.B, self.H, stop - start)).collapsed()
         return Plan(runs, self.offset + start, self.mask if (start, stop) == (0, self.Q) else _without_rows(self.mask))
+
+    def __iter__(self) -> Iterator[Plan]:
+        """The plan of each query row."""
+        return (self[row] for row in range(self.Q))
 
     def _row_range(self, rows: int | slice) -> tuple[int, int]:
         if isinstance(rows, slice):

@@ -13,6 +13,7 @@ import numpy as np
 from attnmask.compile.algebra import complement
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.outline import Outline
+from attnmask.compile.recognise_layouts import layout_guesses
 from attnmask.compile.runs import Runs
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.atoms import (
@@ -74,6 +75,7 @@ def _guesses(outline: Outline) -> Iterator[Mask]:
     yield from (kind & token for kind in kinds for token in tokens)
     yield from (kind & text for text in texts for kind in kinds)
     yield from (kind & text & token for text in texts for kind in kinds for token in tokens)
+    yield from layout_guesses(outline)
 
 
 def _complement(outline: Outline) -> Outline:
@@ -142,11 +144,12 @@ def _sinks(outline: Outline) -> Iterator[Mask]:
 
 
 def _dilated(outline: Outline) -> Iterator[Mask]:
-    several = np.flatnonzero(outline.runs.counts > 1)
-    if len(several):
-        first, second = outline.runs.starts[outline.runs.indptr[several[-1]] :][:2]
-        yield dilated(int(second - first))
-        yield causal() & dilated(int(second - first))
+    """Single keys, all as far apart: of anything else the guess could have far more runs than the set."""
+    runs = outline.runs
+    gaps = np.diff(runs.starts)[np.diff(runs.row_of_run) == 0]
+    if len(gaps) and (gaps == gaps[0]).all() and (runs.stops - runs.starts == 1).all():
+        yield dilated(int(gaps[0]))
+        yield causal() & dilated(int(gaps[0]))
 
 
 def _global_tokens(outline: Outline) -> Iterator[Mask]:
