@@ -17,6 +17,8 @@ from attnmask.conventions import BoolArray, IntArray
 
 def intersect(operands: Sequence[Runs]) -> Runs:
     """Pairs that are in every operand."""
+    if len(operands) == 1:
+        return operands[0]
     shape = common_shape(operands)
     single = [runs for runs in operands if runs.one_per_row]
     several = [runs for runs in operands if not runs.one_per_row]

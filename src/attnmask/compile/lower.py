@@ -9,10 +9,10 @@ from typing import TypeGuard
 import numpy as np
 
 from attnmask.compile.algebra import complement, intersect, symmetric_difference, unite
-from attnmask.compile.runs import Runs, runs_from_bounds, runs_from_singles, runs_of_heads, runs_of_queries
+from attnmask.compile.runs import Runs, clip_bounds, runs_from_bounds, runs_from_singles, runs_of_heads, runs_of_queries
 from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import And, Atom, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
+from attnmask.mask.expr import And, Atom, Bounds, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
 from attnmask.mask.tables import check_run_count
 
 # What is costly has many runs a row; so many of them stay in the processor's cache, and need little memory.
@@ -84,11 +84,17 @@ def _intersection(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Ru
 
 def _intersection_at_once(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Runs:
     """The atoms of one run a row first, whose bounds need not become Runs each."""
-    atoms = [term.bounds_within(domain, within) for term in terms if _is_plain(term)]
-    single = [bounds for bounds in atoms if bounds.counts is None]
-    parts = [runs_from_singles(single, domain.Q, domain.K)] if single else []
-    parts += [runs_from_bounds(bounds, domain.Q, domain.K) for bounds in atoms if bounds.counts is not None]
-    return intersect([*parts, *(_lower(term, domain, within) for term in terms if not _is_plain(term))])
+    single: list[Bounds] = []
+    parts: list[Runs] = []
+    for term in terms:
+        bounds = term.bounds_within(domain, within) if _is_plain(term) else None
+        if bounds is None:
+            parts.append(_lower(term, domain, within))
+        elif bounds.counts is None:
+            single.append(clip_bounds(bounds, domain.K))
+        else:
+            parts.append(runs_from_bounds(bounds, domain.Q, domain.K))
+    return intersect([*parts, runs_from_singles(single, domain.Q, domain.K)] if single else parts)
 
 
 def _is_plain(mask: Mask) -> TypeGuard[Atom]:

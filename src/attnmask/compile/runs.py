@@ -129,21 +129,34 @@ def runs_from_counts(shape: Shape, keys: int, counts: IntArray | BoolArray, star
 
 def runs_from_single(shape: Shape, keys: int, starts: IntArray, stops: IntArray) -> Runs:
     """Runs of at most one run a row; starts and stops broadcast to ``shape``, empty where stop <= start."""
-    clipped = (np.clip(bound, 0, keys).astype(np.int32, copy=False) for bound in (starts, stops))
-    starts, stops = (np.broadcast_to(bound, shape).reshape(-1) for bound in clipped)
-    has_run = stops > starts
-    if has_run.all():
-        return Runs(shape, keys, np.arange(has_run.size + 1, dtype=np.int32), starts, stops)
-    return runs_from_counts(shape, keys, has_run, starts[has_run], stops[has_run])
+    return _runs_from_clipped(shape, keys, _clip_keys(starts, keys), _clip_keys(stops, keys))
 
 
 def runs_from_singles(parts: Sequence[Bounds], queries: int, keys: int) -> Runs:
-    """Runs of the pairs that are in every part, of which each has one run a row."""
+    """Runs of the pairs that are in every part, each of which has been clipped to the keys."""
     starts, stops = parts[0].starts, parts[0].stops
     for part in parts[1:]:
         starts, stops = np.maximum(starts, part.starts), np.minimum(stops, part.stops)
     b, h, _ = np.broadcast_shapes(*(part.shape for part in parts))
-    return runs_from_single((b, h, queries), keys, starts, stops)
+    return _runs_from_clipped((b, h, queries), keys, starts, stops)
+
+
+def _runs_from_clipped(shape: Shape, keys: int, starts: IntArray, stops: IntArray) -> Runs:
+    starts, stops = (np.broadcast_to(bound, shape).reshape(-1) for bound in (starts, stops))
+    has_run = stops > starts
+    if has_run.all():
+        indptr = np.arange(has_run.size + 1, dtype=np.int32)
+        return Runs(shape, keys, indptr, *(bound.astype(np.int32, copy=False) for bound in (starts, stops)))
+    return runs_from_counts(shape, keys, has_run, starts[has_run], stops[has_run])
+
+
+def clip_bounds(bounds: Bounds, keys: int) -> Bounds:
+    """Bounds of one run a row that keep to the keys, in half the memory."""
+    return Bounds(bounds.shape, _clip_keys(bounds.starts, keys), _clip_keys(bounds.stops, keys))
+
+
+def _clip_keys(bound: IntArray, keys: int) -> Int32:
+    return np.clip(bound, 0, keys).astype(np.int32, copy=False)
 
 
 def runs_from_bounds(bounds: Bounds, queries: int, keys: int) -> Runs:
@@ -211,9 +224,24 @@ def _reach(bounds: Bounds, keys: int) -> int:
 def _collapse(runs: Runs, axis: int) -> Runs:
     if runs.shape[axis] == 1:
         return runs
-    first = np.take(np.arange(runs.rows).reshape(runs.shape), [0], axis=axis)
-    shape = (first.shape[0], first.shape[1], first.shape[2])
-    candidate = runs.take(first.reshape(-1), shape)
-    if len(candidate.starts) * runs.shape[axis] != len(runs.starts):
+    if axis == 1 and runs.shape[0] > 1:
+        return _collapse_inner(runs)
+    # Items of the first axis that is not 1 lie one after the other: they are compared as they are.
+    counts = runs.counts.reshape(runs.shape[axis], -1)
+    if (counts != counts[0]).any():
+        return runs
+    starts, stops = (bound.reshape(len(counts), -1) for bound in (runs.starts, runs.stops))
+    if (starts != starts[0]).any() or (stops != stops[0]).any():
+        return runs
+    shape = (1, runs.shape[1], runs.shape[2]) if axis == 0 else (1, 1, runs.shape[2])
+    return runs_from_counts(shape, runs.keys, counts[0], starts[0], stops[0])
+
+
+def _collapse_inner(runs: Runs) -> Runs:
+    """Heads, where there are several items: each item has its own."""
+    b, h, q = runs.shape
+    first = np.arange(runs.rows).reshape(runs.shape)[:, 0]
+    candidate = runs.take(first.reshape(-1), (b, 1, q))
+    if len(candidate.starts) * h != len(runs.starts):
         return runs
     return candidate if candidate.broadcast_to(runs.shape) == runs else runs

@@ -14,7 +14,7 @@ from attnmask.conventions import IntArray, TileState
 from attnmask.mask.tables import ragged_indices
 
 # The work on more would leave the processor's cache.
-RUNS_AT_ONCE = 2**19
+RUNS_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from attnmask.conventions import BoolArray
+from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import position_count
 from attnmask.mask.domain import Domain, Points
@@ -177,9 +177,9 @@ class Bounds:
     """
 
     shape: tuple[int, int, int]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
-    counts: NDArray[np.int64] | None = None
+    starts: IntArray
+    stops: IntArray
+    counts: IntArray | None = None
 
 
 class KeyRange(NamedTuple):
