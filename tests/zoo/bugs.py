@@ -67,7 +67,7 @@ BUGS = [
     Bug("a document's first token in the one before", own.Documents, "reach", "", DOCUMENTS),
     Bug("a constant too small for large scores", own.SmallConstant, "additive constant", "too small", FULL),
     Bug("two lowest numbers that overflow", own.SumOverflows, "additive constant", "overflow", CAUSAL),
-    Bug("rows without a key that are NaN", own.NaNRows, "padding leak", "", CAUSAL),
+    Bug("rows without a key that are NaN", own.NaNRows, "padding inequality", "", CAUSAL),
     Bug("rows without a key with NaN gradients", own.NaNGradients, "gradients", "NaN", FULL),
     Bug("a gradient at padding", own.HiddenGradient, "gradients", "", FULL),
     Bug("a cache that forgets positions", own.CacheForgetsPositions, "cache disagrees", "", CAUSAL),

@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +29,8 @@ TRIED = ("eager", "sdpa", "attnmask")
 WHERE = "audit(model=)"
 # A change of an earlier output by this share of its size is no rounding.
 MEASURED = 1e-3
+# Where no attention is seen there may be any number of layers.
+UNSEEN = 64
 # Any token that is no padding: some decoders mask what stands at their pad id.
 START = 5
 MODES = {
@@ -74,8 +76,7 @@ def subject_of(
         first=_first_position(model),
         forward=forward,
     )
-    with torch.no_grad():
-        subject.output = output_name(subject.call(plain_inputs(subject)))
+    subject.output = output_name(_plain_output(subject))
     if kind is None:
         subject.kind = _measured_kind(subject)
     subject.layers = _layers(subject, mask)
@@ -84,6 +85,28 @@ def subject_of(
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
     return subject
+
+
+def _plain_output(subject: Subject) -> Any:
+    """What the model returns on a text without padding."""
+    plain = plain_inputs(subject)
+    try:
+        with torch.no_grad():
+            return subject.call(plain)
+    except Exception as error:  # whatever a model's own code raises
+        fix = "give forward=, a function of input_ids and attention_mask that calls it as it is called in use"
+        if "attention_mask" in plain and _runs_on(subject, plain | {"attention_mask": 0 * plain["attention_mask"]}):
+            fix = "with a mask of zeros it runs: is its mask inverted, so that ones are padding?"
+        raise ArgumentError(
+            f"the model raises on a text without padding: {type(error).__name__}: {error}", where=WHERE, fix=fix
+        ) from error
+
+
+def _runs_on(subject: Subject, inputs: dict[str, Any]) -> bool:
+    with suppress(Exception), torch.no_grad():
+        subject.call(inputs)
+        return True
+    return False
 
 
 def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
@@ -246,7 +269,7 @@ def _measured_kind(subject: Subject) -> Kind:
 def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
     if isinstance(mask, Mask):
         # As many as there are: what reaches how far depends on it.
-        return [mask] * max(1, len(trace(subject.model, plain_inputs(subject), subject.forward).calls))
+        return [mask] * (len(trace(subject.model, plain_inputs(subject), subject.forward).calls) or UNSEEN)
     if mask is not None:
         return list(mask)
     if subject.config is None or subject.kind is Kind.ENCODER_DECODER:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,10 @@ from attnmask.audit.positions import is_shift, padded_and_alone
 from attnmask.audit.script import script_of
 from attnmask.audit.subject import Run, Subject
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
-from attnmask.audit.whitebox import Mismatch, layer_masks, mismatches
+from attnmask.audit.whitebox import Mismatch, calls_of, layer_masks, mismatches
 
 # What mixes tokens without a mask explains these; a cache must agree all the same.
+NEVER_FINITE = "the outputs are NaN or infinite, whatever is changed"
 ABOUT_PADDING = ("padding leak", "padding inequality", "packed leak", "additive constant", "pooling reads padding")
 
 
@@ -50,6 +52,8 @@ class Context:
             number = comparison.measured(self.subject)
         except CouldNotRunError as error:
             return Finding(probe, Verdict.COULD_NOT_RUN, str(error), cell)
+        if number == math.inf and comparison.never_finite(self.subject):
+            return Finding(probe, Verdict.COULD_NOT_RUN, NEVER_FINITE, cell)
         measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
         verdict = scale.verdict(number)
         if verdict is not Verdict.BUG:
@@ -62,12 +66,23 @@ class Context:
                 probe, verdict, what, cell, **measured, since=wrong.where, cause=wrong.cause, script=script,
                 expected=wrong.expected, received=wrong.received,
             )  # fmt: skip
+        if number == math.inf:
+            cause = f"the outputs of tokens are NaN or infinite{self.empty_rows(left)}"
+            return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)
         beside = beside_attention(self.subject, padded=probe in ABOUT_PADDING)
         if beside:
             cause = f"attention is as declared; {beside}"
             return Finding(probe, Verdict.BY_DESIGN, what, cell, **measured, cause=cause)
         cause = "attention is as declared: something else mixes tokens" if batch is not None else ""
         return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)
+
+    def empty_rows(self, run: Run) -> str:
+        """That some queries have nothing to attend to, if a layer shows it."""
+        try:
+            empty = next((call.layer for call in calls_of(self.subject, run) if call.plan.empty_rows), "")
+        except Exception:  # as below
+            return ""
+        return f": queries with nothing to attend to are, in {empty}, and what they are spreads" if empty else ""
 
     def shifts(self, implementation: str) -> bool:
         """Whether left padding moves absolute positions, and nothing else."""

@@ -39,6 +39,11 @@ class Comparison:
         """The largest difference at the rows, relative to the mean size of the outputs; inf where one is not finite."""
         return difference(subject.run(self.left), subject.run(self.right), self.left_rows, self.right_rows)
 
+    def never_finite(self, subject: Subject) -> bool:
+        """Whether neither side gives numbers: then nothing is learned from their difference."""
+        sides = ((self.left, self.left_rows), (self.right, self.right_rows))
+        return not any(bool(torch.isfinite(_at(subject.run(run).detach(), rows)).all()) for run, rows in sides)
+
 
 @dataclass(frozen=True)
 class Scale:

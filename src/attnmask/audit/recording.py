@@ -27,11 +27,13 @@ class Call:
     Attributes:
         layer: name of the innermost module that made it. how: what was called, such as "sdpa" or "softmax".
         plan: the pairs that get a weight above 0.
+        too_small: the lowest number of an additive mask that should hide something and is too near to 0; else None.
     """
 
     layer: str
     how: str
     plan: Plan
+    too_small: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,23 @@ class _Recorder(TorchFunctionMode):
             how, read = reader
             attends = read(self.batch, *args, **kwargs)
             if attends is not None:
-                self.see(how, attends)
+                self.see(how, attends, _too_small(args, kwargs))
         return func(*args, **kwargs)
 
-    def see(self, how: str, attends: Tensor) -> None:
+    def see(self, how: str, attends: Tensor, too_small: float | None = None) -> None:
         """Note one call; ``attends`` is bool (B or 1, H or 1, Q, K)."""
         plan = plan_from_dense(attends.cpu().numpy())
-        self.calls.append(Call(self.stack[-1], how, plan))
+        self.calls.append(Call(self.stack[-1], how, plan, too_small))
+
+
+def _too_small(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+    """Of a mask of a kernel: two numbers, 0 and one that hides too little. A bias has more than two."""
+    mask = kwargs.get("attn_mask", args[3] if len(args) > 3 else None)
+    if not isinstance(mask, Tensor) or not mask.is_floating_point() or not mask.numel():
+        return None
+    lowest = float(mask.min())
+    has_two = bool(((mask == 0) | (mask == lowest)).all()) and bool((mask == 0).any())
+    return lowest if has_two and UNLIKELY < lowest < 0 else None
 
 
 def _of_sdpa(

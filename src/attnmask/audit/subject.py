@@ -85,6 +85,12 @@ class Subject:
         return frozenset(inspect.signature(self.forward or self.model.forward).parameters)
 
     @property
+    def requires_mask(self) -> bool:
+        """Whether it cannot be called without a mask."""
+        own = inspect.signature(self.forward or self.model.forward).parameters.get("attention_mask")
+        return own is not None and own.default is inspect.Parameter.empty
+
+    @property
     def is_transformers(self) -> bool:
         """Whether the model comes from transformers."""
         return hasattr(self.model, "_can_set_attn_implementation")

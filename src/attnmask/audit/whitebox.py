@@ -29,6 +29,7 @@ class Mismatch:
     extra: int
     missing: int
     heads: int
+    too_small: float | None = None
 
     @property
     def where(self) -> str:
@@ -47,7 +48,9 @@ class Mismatch:
     @property
     def cause(self) -> str:
         """What the received mask looks like."""
-        return _cause(self.expected.to("dense"), self.received.to("dense"))
+        if self.too_small is not None:
+            return f"the additive constant {self.too_small:g} is too small to mask"
+        return _cause(*np.broadcast_arrays(self.expected.to("dense"), self.received.to("dense")))
 
 
 def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
@@ -90,6 +93,7 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
             plan_from_dense(np.ascontiguousarray(received[:, part])),
             *wrong,
             received.shape[1],
+            call.too_small if wrong[0] else None,
         )
 
 

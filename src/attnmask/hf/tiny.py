@@ -59,6 +59,10 @@ SIZES: tuple[tuple[int, str], ...] = (
     ),
     (WINDOW, "sliding_window attention_window local_attention attention_chunk_size window_size"),
     (48, "image_size"),
+    # Of two layers the second one attends.
+    (2, "attn_layer_period"),
+    (1, "attn_layer_offset"),
+    (4, "mamba_n_heads"),
 )
 SMALL = {name: size for size, names in SIZES for name in names.split()}
 # What some configs leave open, and their models ask for.
@@ -66,6 +70,14 @@ ASKED = (
     "head_dim", "num_key_value_heads", "vocab_size", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group",
     "n_shared_experts", "moe_intermediate_size",
 )  # fmt: skip
+# What single architectures call the kinds of their layers, and what they want to be told.
+OWN: dict[str, Any] = {
+    "attention_types": [[["global", "local"], 1]],
+    "attn_layer_indices": [1],
+    "axial_pos_embds": False,
+    "block_types": ["recurrent", "attention"],
+    "default_language": "en_XX",
+}
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -117,7 +129,7 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     if given.get("num_key_value_heads") == given.get("num_attention_heads"):
         sizes.pop("num_key_value_heads", None)
         sizes |= {"num_key_value_heads": HEADS} if "num_key_value_heads" in given else {}
-    sizes |= {name: SMALL[name] for name in ASKED if getattr(own, name, 0) is None}
+    sizes |= {name: SMALL[name] for name in ASKED if given.get(name, 0) is None}
     rope: dict[str, Any] = given.get("rope_parameters") or {}
     if "mrope_section" in {*rope, *getattr(kind, "ignore_keys_at_rope_validation", ())}:
         sizes["rope_parameters"] = {**rope, "mrope_section": _sections(rope.get("partial_rotary_factor", 1.0))}
@@ -131,11 +143,15 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
         name: _shrunk(cast(type[PreTrainedConfig], type(part))) for name, part in inner.items() if part is not None
     }
     changes: dict[str, Any] = sizes | tokens | parts
-    if "attention_types" in given:  # kinds of layers, times how often they come
-        changes |= {"attention_types": [[["global", "local"], 1]]}
-    return kind(
-        **{name: value for name, value in changes.items() if not isinstance(getattr(kind, name, None), property)}
-    )
+    if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares
+        changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
+    changes |= {name: value for name, value in OWN.items() if name in given}
+    return kind(**{name: value for name, value in changes.items() if not _is_derived(kind, name)})
+
+
+def _is_derived(kind: type[PreTrainedConfig], name: str) -> bool:
+    """Whether the config works a value out from others."""
+    return isinstance(getattr(kind, kind.attribute_map.get(name, name), None), property)
 
 
 def _sections(share: float) -> list[int]:

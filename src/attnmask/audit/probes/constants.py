@@ -7,12 +7,13 @@ import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attnmask.audit.context import Context
-from attnmask.audit.inputs import alone, padded
+from attnmask.audit.inputs import Padded, alone, padded
 from attnmask.audit.measure import Comparison, rows_of, scale_of
 from attnmask.audit.subject import Run
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
@@ -23,9 +24,10 @@ SMALL = "with large scores padding is attended to: the additive constant is too 
 # Scores grow by its square: -1e4 shows, -1e9 does not.
 LOUDER = 60.0
 QUERIES_AND_KEYS = re.compile(
-    r"(^|[._])(q|k|query|key|q_proj|k_proj|q_lin|k_lin|wq|wk|query_key_value|c_attn|qkv_proj)[._]"
+    r"(?i)(^|[._])(q|k|query|key|[qk]_(proj|lin)|to_(q|k|qkv)|w[qk]|w?qkv(_proj)?|query_key_value|c_attn|in_proj)[._]"
 )
-NORMS = re.compile(r"(norm|ln)[^.]*(\.\d+)?\.weight$")
+# Where no name tells them: what is normalised goes into queries and keys, and else what is embedded.
+FEEDING = ("norm", "embedding")
 
 
 def applies(context: Context) -> str:
@@ -54,10 +56,11 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
         out = subject.run(Run(batch.inputs, implementation))
     except CouldNotRunError as error:
         return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
+    if not _is_finite(context.subject.run(Run(batch.inputs, implementation)), batch):
+        return Finding(NAME, Verdict.NOT_APPLICABLE, "a padded batch gives no numbers in full precision either", cell)
     if not bool(torch.isfinite(base).all()):
         return Finding(NAME, Verdict.NO_POWER, "the text alone overflows in this precision", cell)
-    places = [place for _, place in rows if place < out.shape[1]] or [0]
-    if bool(torch.isfinite(out[batch.item, places]).all()):
+    if _is_finite(out, batch):
         return Finding(NAME, Verdict.OK, OVERFLOW, cell)
     from attnmask.audit.script import script_of
 
@@ -71,12 +74,20 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
     )  # fmt: skip
 
 
+def _is_finite(out: Tensor, batch: Padded) -> bool:
+    """Whether the outputs of the tokens are."""
+    places = [place for place in batch.places if place < out.shape[1]] or [0]
+    return bool(torch.isfinite(out[batch.item, places]).all())
+
+
 def _loud(context: Context, implementation: str) -> Finding:
     subject = context.subject
     left, right = (padded(subject, "left", 2, content, "given") for content in (21, 22))
     rows = rows_of(subject, left.item, left.places)
     comparison = Comparison.at(Run(left.inputs, implementation), Run(right.inputs, implementation), rows)
     cell = {"scores": "large", "implementation": implementation}
+    if not _loud_parameters(subject.model):
+        return Finding(NAME, Verdict.NO_POWER, "nothing is known that would make its scores large", cell)
     with _louder(subject.model):
         try:
             scale = scale_of(subject, implementation)
@@ -90,23 +101,46 @@ def _loud(context: Context, implementation: str) -> Finding:
         return replace(finding, verdict=Verdict.NOT_APPLICABLE, what="padding leaks under usual scores already")
     lines = finding.script.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("def run"))
-    named = any(QUERIES_AND_KEYS.search(name) for name, _ in subject.model.named_parameters())
-    pattern = (QUERIES_AND_KEYS if named else NORMS).pattern
-    louder = [
-        "import re",
-        "for name, p in model.named_parameters():",
-        f"    if re.search(r'{pattern}', name): p.data *= {LOUDER}",
-    ]
     return replace(
-        finding, cause="the additive constant is too small", script="\n".join(lines[:at] + louder + lines[at:])
+        finding,
+        cause="the additive constant is too small",
+        script="\n".join(lines[:at] + _lines(subject.model) + lines[at:]),
     )
+
+
+def _loud_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """What makes scores large: the weights of queries and keys, or what feeds them."""
+    own = [p for name, p in model.named_parameters() if QUERIES_AND_KEYS.search(name)]
+    return own or [module.weight for module in _feeding(model)]
+
+
+def _feeding(model: nn.Module) -> list[Any]:
+    for kind in FEEDING:
+        found = [module for module in model.modules() if kind in type(module).__name__.lower()]
+        weighted = [module for module in found if isinstance(getattr(module, "weight", None), nn.Parameter)]
+        if weighted:
+            return weighted
+    return []
+
+
+def _lines(model: nn.Module) -> list[str]:
+    """The same in a script."""
+    if any(QUERIES_AND_KEYS.search(name) for name, _ in model.named_parameters()):
+        return [
+            "import re",
+            "for name, p in model.named_parameters():",
+            f"    if re.search(r'{QUERIES_AND_KEYS.pattern}', name): p.data *= {LOUDER}",
+        ]
+    kinds = sorted({type(module).__name__ for module in _feeding(model)})
+    return [
+        "for module in model.modules():",
+        f"    if type(module).__name__ in {kinds}: module.weight.data *= {LOUDER}",
+    ]
 
 
 @contextmanager
 def _louder(model: nn.Module) -> Generator[None]:
-    own = [p for name, p in model.named_parameters() if QUERIES_AND_KEYS.search(name)]
-    # Where no name tells them, what is normalised goes into queries and keys.
-    own = own or [p for name, p in model.named_parameters() if NORMS.search(name)]
+    own = _loud_parameters(model)
     before = [p.detach().clone() for p in own]
     with torch.no_grad():
         for p in own:

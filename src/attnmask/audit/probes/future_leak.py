@@ -26,9 +26,10 @@ def applies(context: Context) -> str:
 def run(context: Context) -> Iterator[Finding]:
     """All tokens behind a cut changed, at three cuts, with a mask, without, and in training."""
     for implementation in context.subject.implementations:
-        for mask in ("ones", "none", "padded left"):
+        masks = ("ones", "padded left") if context.subject.requires_mask else ("ones", "none", "padded left")
+        for mask in masks:
             yield _compared(context, implementation, mask, 2, train=False)
-        yield _compared(context, implementation, "none", 1, train=False)
+        yield _compared(context, implementation, masks[-2], 1, train=False)
         yield _compared(context, implementation, "ones", 2, train=True)
 
 

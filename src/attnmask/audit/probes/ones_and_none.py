@@ -16,6 +16,8 @@ WHAT = "a mask of ones gives something else than no mask"
 
 def applies(context: Context) -> str:
     """Why the probe does not apply; empty if it does."""
+    if context.subject.requires_mask:
+        return "the model is always given a mask"
     return "" if "attention_mask" in context.subject.takes else "the model takes no attention_mask"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from attnmask.audit.build import UNSEEN
 from attnmask.audit.context import Context
 from attnmask.audit.influence import influences, others_of
 from attnmask.audit.inputs import Padded
@@ -20,6 +21,7 @@ from attnmask.conventions import BoolArray
 
 NAME = "reach"
 TOO_FAR = "a token changes outputs that no path through the declared masks leads to"
+EVERYWHERE = "the declared masks let every token reach all"
 TOO_NEAR = "a token does not change outputs that the declared masks let it reach"
 
 
@@ -30,7 +32,10 @@ def applies(context: Context) -> str:
     reach = context.subject.reach(context.subject.length)
     if reach is None:
         return "the mask of a layer is not known"
-    return "the declared masks let every token reach all" if bool(reach.all()) else ""
+    if not reach.all():
+        return ""
+    seen = len(context.subject.layers or ()) < UNSEEN
+    return EVERYWHERE if seen else f"no attention is seen from inside, so {EVERYWHERE}: give a mask for each layer"
 
 
 def run(context: Context) -> Iterator[Finding]:
