@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from packaging.version import Version
 from rich.progress import track
 
 from attnmask.audit.report import Report
@@ -27,9 +28,9 @@ PAGE = ROOT / "docs" / "audit-history.md"
 BUGS = Path(__file__).with_name("history.toml")
 # From this release of transformers on: the tokenizers and the huggingface_hub that it takes.
 NEEDS = (
-    ((5, 14), "0.23.3", "2.4.0"),
-    ((5, 0), "0.22.2", "1.33.0"),
-    ((4, 56), "0.22.2", "0.36.2"),
+    ("5.14", "0.23.3", "2.4.0"),
+    ("5.0.0rc0", "0.22.2", "1.33.0"),
+    ("4.56", "0.22.2", "0.36.2"),
 )
 AUDIT = """
 import sys
@@ -133,9 +134,9 @@ def installed(release: str, folder: Path) -> Path:
     """A folder that holds a release of transformers and what it asks for beyond this environment."""
     own = folder / release
     if not (own / f"transformers-{release}.dist-info").exists():
-        _, tokenizers, hub = next(need for need in NEEDS if need[0] <= tuple(map(int, release.split(".")[:2])))
+        _, tokenizers, hub = next(need for need in NEEDS if Version(need[0]) <= Version(release))
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(own)]
-        subprocess.run([*pip, f"tokenizers=={tokenizers}", f"huggingface_hub=={hub}"], check=True)
+        subprocess.run([*pip, f"tokenizers=={tokenizers}", f"huggingface_hub=={hub}", "requests"], check=True)
         subprocess.run([*pip, "--no-deps", f"transformers=={release}"], check=True)
     return own
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from packaging.version import Version
 
 from attnmask.audit.probes import PROBES
 from attnmask.audit.report import Report
@@ -53,8 +54,7 @@ def test_the_page_names_the_release_what_was_said_and_where_it_was_reported() ->
 def test_a_row_of_the_file_is_complete_and_on_the_page(bug: Bug) -> None:
     assert bug.probe in {probe.NAME for probe in PROBES}
     assert re.fullmatch(r"[\w-]+/[\w-]+#\d+(, [\w-]+/[\w-]+#\d+)*", bug.reported)
-    before, after = (tuple(map(int, release.split("."))) for release in (bug.broken, bug.fixed))
-    assert NEEDS[-1][0] <= before < after
+    assert Version(NEEDS[-1][0]) <= Version(bug.broken) < Version(bug.fixed)
     assert bug.text.strip()
     assert f"## {bug.title}" in PAGE.read_text()
 
