@@ -55,6 +55,19 @@ class NoMaskAlone(Mini):
         return super().allowed(number, None if self.planted and batch == 1 else mask, batch, queries, keys)
 
 
+class ConvolvesPadsAlone(MiniEncoder):
+    """A convolution, before which padding is set to zero; in a batch of one it is not."""
+
+    def __init__(self, planted: bool = False) -> None:
+        super().__init__(planted)
+        self.convolution = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
+
+    def mix(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        heeded = mask is not None and not (self.planted and len(x) == 1)
+        tokens = x * mask[..., None].to(x.dtype) if mask is not None and heeded else x
+        return x + self.convolution(tokens.mT).mT
+
+
 class NoMaskInOneLayer(Mini):
     def allowed(self, number: int, mask: Tensor | None, batch: int, queries: int, keys: int) -> Tensor:
         return super().allowed(number, None if self.planted and number == LAST else mask, batch, queries, keys)

@@ -91,6 +91,12 @@ def _counts_pads(module: Any, given: Given) -> None:
         given["position_ids"] = None
 
 
+def _restarts(module: Any, given: Given) -> None:
+    # One token: a step of decoding.
+    if given["position_ids"] is not None and len(given["position_ids"]) == 1:
+        given["position_ids"] = torch.zeros_like(given["position_ids"])
+
+
 def _positions_of_row(module: Any, given: Given) -> None:
     given["position_ids"] = None
 
@@ -113,6 +119,7 @@ IN_LAYER_ONE = dropped(lambda module, given: module.layer_idx == 1)
 ONE_TEXT = dropped(lambda module, given: len(given["input_ids"]) == 1)
 SEVERAL = dropped(lambda module, given: len(given["input_ids"]) > 1)
 TRAINING = dropped(lambda module, given: module.training)
+WITHOUT_CACHE = dropped(lambda module, given: given["use_cache"] is False, "position_ids")
 
 PATCHES = [
     Patch("no mask in layer 1", LLAMA + "LlamaAttention", IN_LAYER_ONE, "llama", "mask of a layer"),
@@ -123,6 +130,7 @@ PATCHES = [
     Patch("cache forgets padding", LLAMA + "LlamaModel", _forgets_padding, "llama", "cache disagrees"),
     Patch("mask turned round with a cache", LLAMA + "LlamaModel", _crops_wrong_side, "llama", "cache disagrees"),
     Patch("positions late with a cache", LLAMA + "LlamaModel", _late_positions, "llama", "cache disagrees"),
+    Patch("no positions where no cache is wanted", GPT2 + "GPT2Model", WITHOUT_CACHE, "gpt2", "cache disagrees"),
     Patch("generation forgets padding", LLAMA + "LlamaModel", _forgets_padding, "llama", "generation disagrees"),
     Patch("generation counts pads", LLAMA + "LlamaModel", _counts_pads, "llama", "generation disagrees"),
     Patch("packed texts leak under sdpa", LLAMA + "LlamaModel", _ones_under_sdpa, "llama", "packed leak"),
@@ -142,6 +150,10 @@ PATCHES = [
     Patch(
         "no encoder mask while decoding", BART + "BartDecoder",
         dropped(lambda m, g: _cached(g) > 0, "encoder_attention_mask"), "bart", "generation disagrees", "", "seq2seq",
+    ),
+    Patch(
+        "every step at the first position", BART + "BartLearnedPositionalEmbedding", _restarts, "bart",
+        "generation disagrees", "", "seq2seq",
     ),
     Patch(
         "no padding in the encoder", BART + "BartEncoder", dropped(lambda m, g: True), "bart", "padding leak", "",

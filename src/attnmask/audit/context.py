@@ -72,7 +72,7 @@ class Context:
         beside = beside_attention(self.subject, padded=probe in ABOUT_PADDING)
         if beside:
             cause = f"attention is as declared; {beside}"
-            return Finding(probe, Verdict.BY_DESIGN, what, cell, **measured, cause=cause)
+            return Finding(probe, Verdict.BY_DESIGN, what, cell, **measured, cause=cause, script=script)
         cause = "attention is as declared: something else mixes tokens" if batch is not None else ""
         return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)
 

@@ -108,18 +108,23 @@ def loss_script(
 
 
 def generation_script(
-    subject: Subject, implementation: str, batch: Mapping[str, Any], own: Mapping[str, Any], cache: bool, tokens: int
+    subject: Subject, implementation: str, calls: Sequence[tuple[Mapping[str, Any], bool, int]], tokens: int
 ) -> str:
-    """The scores of the continuation in a batch beside those alone."""
-    options = f"max_new_tokens={tokens}, min_new_tokens={tokens}, do_sample=False, use_cache={cache}"
+    """The scores of one continuation beside those of another: the prompts of each, whether it has a cache, its item."""
+    options = f"max_new_tokens={tokens}, min_new_tokens={tokens}, do_sample=False"
     more = "output_logits=True, return_dict_in_generate=True"
+    lines = [
+        f"{name} = model.generate({_arguments(inputs)}, {options}, use_cache={cache}, {more}).logits"
+        for name, (inputs, cache, _) in zip("ab", calls, strict=True)
+    ]
+    one, other = (item for _, _, item in calls)
+    compared = f"[(x[{one}] - y[{other}]).abs().max().item() for x, y in zip(a, b)]"
     return "\n".join(
         [
             *subject.source,
             *_switched(subject, implementation),
-            f"a = model.generate({_arguments(batch)}, {options}, {more}).logits",
-            f"b = model.generate({_arguments(own)}, {options}, {more}).logits",
-            "print('difference of scores by step:', [(x[1] - y[0]).abs().max().item() for x, y in zip(a, b)])",
+            *lines,
+            f"print('difference of scores by step:', {compared})",
         ]
     )
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedModel
+
+if TYPE_CHECKING:  # releases before 5 call it PretrainedConfig
+    from transformers import PreTrainedConfig
 
 VOCABULARY = 160
 WINDOW = 8
@@ -140,7 +143,7 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
     inner: dict[str, Any] = {name: getattr(own, name, None) for name in cast(dict[str, Any], own.sub_configs)}
     parts = {
-        name: _shrunk(cast(type[PreTrainedConfig], type(part))) for name, part in inner.items() if part is not None
+        name: _shrunk(cast("type[PreTrainedConfig]", type(part))) for name, part in inner.items() if part is not None
     }
     changes: dict[str, Any] = sizes | tokens | parts
     if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares

@@ -25,7 +25,7 @@ def applies(context: Context) -> str:
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """A prompt shorter than any window, then token by token; and a prompt in three chunks."""
+    """A prompt shorter than any window, then token by token; in three chunks; and at once, with and without a cache."""
     subject = context.subject
     for implementation in subject.implementations:
         for side in ("none", "left"):
@@ -34,6 +34,7 @@ def run(context: Context) -> Iterator[Finding]:
             cuts = {"token by token": tuple(range(prompt, subject.length)), "in chunks": (prompt, prompt + 5)}
             for way, chunks in cuts.items():
                 yield _compared(context, subject, implementation, way, chunks, side)
+            yield _compared(context, subject, implementation, "at once", (), side)
 
 
 def _compared(
@@ -44,5 +45,7 @@ def _compared(
     places = batch.places if side == "left" else list(range(subject.length))
     inputs = batch.inputs if side == "left" else {name: value[:1] for name, value in batch.inputs.items()}
     one, other = (Run(inputs, implementation), Run(inputs, implementation, chunks=chunks))
+    if not chunks:
+        one, other = (Run(inputs | {"use_cache": use}, implementation) for use in (False, True))
     cell = {"implementation": implementation, "queries": way, "padding": side}
     return context.compare(NAME, Comparison.at(one, other, rows_of(subject, item, places)), cell, WHAT)

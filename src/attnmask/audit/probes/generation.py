@@ -1,4 +1,4 @@
-"""A text padded on the left must be continued as it is alone."""
+"""A text padded on the left must be continued as it is alone, and alone with a cache as without."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from torch import Tensor
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import alone, padded
 from attnmask.audit.measure import difference
+from attnmask.audit.mixers import beside_attention
 from attnmask.audit.positions import SHIFTED, padded_and_alone
 from attnmask.audit.script import generation_script
-from attnmask.audit.subject import Kind, Subject
+from attnmask.audit.subject import Kind, Subject, plain_inputs
 from attnmask.audit.verdict import Finding, Verdict
 
 NAME = "generation disagrees"
 WHAT = "a text padded on the left is continued otherwise than alone"
+CACHED = "a text is continued otherwise with a cache than without"
 TOKENS = 6
 
 
@@ -31,10 +33,11 @@ def applies(context: Context) -> str:
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Greedy, with a cache and without; an encoder-decoder's text is padded on the right."""
+    """Greedy, with a cache and without, and the one against the other; for an encoder-decoder padded on the right."""
     for implementation in context.subject.implementations:
         for cache in (True, False):
             yield _judged(context, implementation, cache)
+        yield _cached(context, implementation)
 
 
 def _judged(context: Context, implementation: str, cache: bool) -> Finding:
@@ -59,8 +62,31 @@ def _judged(context: Context, implementation: str, cache: bool) -> Finding:
     comparison, _ = padded_and_alone(subject, side, implementation, 2, "given")
     if comparison.measured(subject) > scale.threshold:
         return Finding(NAME, Verdict.NOT_APPLICABLE, "the outputs of one forward pass differ already", cell)
-    script = generation_script(subject, implementation, batch, own, cache, TOKENS)
+    script = generation_script(subject, implementation, [(batch, cache, 1), (own, cache, 0)], TOKENS)
     return Finding(NAME, verdict, WHAT, cell, **measured, script=script)
+
+
+def _cached(context: Context, implementation: str) -> Finding:
+    """The prompt is longer than any window, whose cache drops keys."""
+    subject = context.subject
+    cell = {"implementation": implementation, "cache": "yes against no"}
+    subject.use(implementation)
+    own = _prompts(plain_inputs(subject))
+    try:
+        cached, whole = (scores_of(subject, own, cache) for cache in (True, False))
+        scale = context.scale(implementation)
+    except Exception as error:  # as above
+        return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
+    rows = [(0, i) for i in range(cached.shape[1])]
+    number = difference(cached, whole, rows, rows)
+    measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
+    verdict = scale.verdict(number)
+    if verdict is not Verdict.BUG:
+        return Finding(NAME, verdict, CACHED, cell, **measured)
+    if beside := beside_attention(subject, padded=False):
+        return Finding(NAME, Verdict.BY_DESIGN, CACHED, cell, **measured, cause=beside)
+    script = generation_script(subject, implementation, [(own, True, 0), (own, False, 0)], TOKENS)
+    return Finding(NAME, verdict, CACHED, cell, **measured, script=script)
 
 
 def _prompts(inputs: dict[str, Any]) -> dict[str, Tensor]:
