@@ -40,9 +40,16 @@ from attnmask.targets import targets as targets
 
 if TYPE_CHECKING:
     from attnmask import hf as hf
+    from attnmask.audit.collators import audit_collator as audit_collator
+    from attnmask.audit.metrics import audit_metric as audit_metric
     from attnmask.execute import attention as attention
 
-_LAZY = {"attention": ("attnmask.execute", "attention"), "hf": ("attnmask.hf", None)}
+_LAZY = {
+    "attention": ("attnmask.execute", "attention"),
+    "audit_collator": ("attnmask.audit.collators", "audit_collator"),
+    "audit_metric": ("attnmask.audit.metrics", "audit_metric"),
+    "hf": ("attnmask.hf", None),
+}
 
 
 def __getattr__(name: str) -> Any:
