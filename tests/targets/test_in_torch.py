@@ -148,3 +148,24 @@ def test_why_multihead_attention_is_refused_rows_without_a_key(mask: am.Mask) ->
     assert torch.isnan(module.in_proj_weight.grad).any(), "one such row spoils every gradient"
     with torch.no_grad():
         assert torch.isnan(module.eval()(x, x, x, attn_mask=masked_out, need_weights=False)[0]).any()
+
+
+def test_multihead_attention_answers_0_without_weights_off_its_fast_path() -> None:
+    module = module_of(torch.float32).train()
+    x = heads_of(5, 7).transpose(1, 2).flatten(2).float()
+    masked_out = torch.zeros(5, 5, dtype=torch.bool)
+    masked_out[2] = True
+    out = module(x, x, x, attn_mask=masked_out, need_weights=False)[0]
+    torch.testing.assert_close(out[:, 2], module.out_proj.bias.expand(BATCH, -1))
+    assert torch.isnan(module(x, x, x, attn_mask=masked_out)[0][:, 2]).all()
+
+
+def test_why_an_encoder_is_refused_rows_without_a_key() -> None:
+    layer = torch.nn.TransformerEncoderLayer(HEADS * WIDTH, HEADS, 8, dropout=0.0, batch_first=True)
+    encoder = torch.nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+    x = heads_of(5, 8).transpose(1, 2).flatten(2).float()
+    mask = torch.zeros(5, 5, dtype=torch.bool)
+    mask[2] = True
+    assert torch.isfinite(encoder(x, mask=mask)).all(), "in training its attention to nothing is 0"
+    with torch.no_grad():
+        assert torch.isnan(encoder.eval()(x, mask=mask)[:, 2]).all()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from attnmask.compile.algebra import intersect, unite
+from attnmask.compile.algebra import intersect
 from attnmask.compile.facts import causal_offset, is_full
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.compile.plan import compile as compile_mask
@@ -18,7 +18,7 @@ from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import one_of, whole_number
 from attnmask.mask.atoms import causal, full, padding
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted
-from attnmask.targets.sequences import Sequences, keys_seen, padded_sequences
+from attnmask.targets.sequences import Sequences, keys_seen, padded_sequences, union_of_items
 from attnmask.targets.torch_masks import attends_of_masks, heads_of, reasons_against_empty_rows
 from attnmask.targets.write import batch_items, tensor_of
 
@@ -31,6 +31,7 @@ WHERE = "lift('torch_encoder', arguments)"
 MASKS = ["mask", "src_key_padding_mask"]
 NAMES = [*MASKS, "is_causal"]
 NESTED = ["lengths", "is_causal"]
+EMPTY_ROWS = "nn.TransformerEncoder answers NaN on its fast path (in eval without gradients), else its attention is 0"
 
 
 class Form(StrEnum):
@@ -41,11 +42,11 @@ class Form(StrEnum):
 
 
 def refusals(plan: Plan, *, form: str = "padded", num_heads: int | None = None, **options: Any) -> list[str]:
-    """Cross-attention; as masks, rows without a key, which torch answers with NaN; nested, more than lengths."""
+    """Cross-attention; as masks, rows without a key, which torch may answer with NaN; nested, more than lengths."""
     reasons = [f"it has {plan.Q} queries and {plan.K} keys: an encoder attends to itself"] if plan.Q != plan.K else []
     if one_of(Form, form, "form", "lower") is Form.NESTED:
         return reasons if reasons or _nested(plan) else ["it is not all, or all before, the first tokens of each item"]
-    reasons += reasons_against_empty_rows(plan, "nn.TransformerEncoder")
+    reasons += reasons_against_empty_rows(plan, EMPTY_ROWS)
     if plan.B > 1 and plan.H == 1 and num_heads is None and _factors(plan) is None:
         reasons.append("it differs between items by more than padding: that takes a mask per head; give num_heads=")
     return reasons
@@ -160,13 +161,12 @@ def _from_lengths(given: Mapping[Any, Any], q: int | None) -> Plan:
 def _factors(plan: Plan) -> tuple[Runs, BoolArray] | None:
     """One mask of pairs for all items, as Runs, and which keys are tokens, bool (B, K), if the set is both together."""
     runs = plan.runs
-    b, h, q = runs.shape
+    b, h, _ = runs.shape
     if h > 1:
         return None
     if b == 1:
         return runs, np.ones((1, runs.keys), dtype=bool)
-    rows = np.arange(runs.rows).reshape(b, q)
-    pairs = unite([runs.take(rows[item], (1, 1, q)) for item in range(b)])
+    pairs = union_of_items(runs)
     keys = keys_seen(runs)
     both = intersect([pairs.broadcast_to(runs.shape), runs_from_dense(keys[:, None, None]).broadcast_to(runs.shape)])
     return (pairs, keys) if both == runs else None
