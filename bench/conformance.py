@@ -49,7 +49,7 @@ given tokens, positions or a window makes the mask itself; most masks are refuse
 TRAPS = """
 ## Where a library does other than one would think
 
-Each is a test in tests/conformance/test_traps.py, so that a version that changes it is noticed.
+Each is a test in tests/conformance or tests/targets, so that a version that changes it is noticed.
 
 - Keras overwrites a `query_mask` that is given by hand with the mask that the query tensor carries: it has no effect.
 - Keras takes items for heads where `attention_mask` (B, H, Q, K) meets a `value_mask` of several items.
@@ -61,7 +61,8 @@ Each is a test in tests/conformance/test_traps.py, so that a version that change
 - `nn.TransformerEncoder` ignores `is_causal` beside a nested tensor, and refuses a mask there.
 - A decoder of transformers reads documents off `position_ids` only with `use_cache=False`; with a cache, the default,
   documents see each other.
-- transformers takes a BlockMask as `attention_mask` where it runs flex_attention, and hands it on as it is.
+- transformers' eager attention adds bools on four axes to the scores as 1 and 0; its sdpa takes them as a mask.
+- x-transformers lines up the last query and key of a causal mask; its `max_attend_past=W` keeps W + 1 keys.
 """
 Kind = Callable[[int, int], am.Mask]
 
