@@ -5,10 +5,31 @@ from __future__ import annotations
 from importlib import import_module
 
 from bench.libraries.base import Library as Library
+from bench.libraries.base import Model as Model
 
-MODULES = ("torch_nn", "torch_flex", "hf_models", "jax_nn", "flax_nn", "splash_kernel", "keras_layers", "onnx_operator")
+MODULES = (
+    "torch_nn",
+    "torch_flex",
+    "hf_models",
+    "jax_nn",
+    "flax_nn",
+    "splash_kernel",
+    "keras_layers",
+    "keras_on_torch",
+    "onnx_operator",
+    "xformers_bias",
+    "tokamax_op",
+    "equinox_nn",
+    "x_transformers_attend",
+)
+WHOLE = ("torch_encoders", "whole_models")
 
 
 def libraries() -> list[Library]:
     """All of them; their frameworks load when they first attend."""
     return [library for name in MODULES for library in import_module(f"bench.libraries.{name}").LIBRARIES]
+
+
+def models() -> list[Model]:
+    """All whole models."""
+    return [model for name in WHOLE for model in import_module(f"bench.libraries.{name}").MODELS]

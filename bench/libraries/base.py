@@ -43,7 +43,38 @@ class Library:
     @property
     def versions(self) -> str:
         """Such as "torch 2.13.0"."""
-        return ", ".join(f"{package} {version(package)}" for package in self.packages)
+        return versions_of(self.packages)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole model, compared with itself where its attention is computed by definition.
+
+    Attributes:
+        name: as it stands in the table.
+        packages: the distributions whose versions count.
+        outputs: of a plan, as the model gives them (B, Q, E); by definition in float64; and likewise in float32.
+        shapes: (Q, K, offset) by name.
+        otherwise: names of the fixed masks under which it is known to compute something else.
+        narrowest: the plan of the layer whose rows see least.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    outputs: Callable[[am.Plan], tuple[Array, NDArray[np.float64], Array]]
+    shapes: dict[str, tuple[int, int, int]]
+    otherwise: tuple[str, ...] = ()
+    narrowest: Callable[[am.Plan], am.Plan] = lambda plan: plan
+
+    @property
+    def versions(self) -> str:
+        """Such as "torch 2.13.0"."""
+        return versions_of(self.packages)
+
+
+def versions_of(packages: tuple[str, ...]) -> str:
+    """Names and versions of installed distributions."""
+    return ", ".join(f"{package} {version(package)}" for package in packages)
 
 
 def pairs_of(plan: am.Plan, batch: int, heads: int) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -35,7 +36,9 @@ def _attend(implementation: str, mask: Any, q: Array, k: Array, v: Array) -> Arr
     module = _module(implementation, q.shape[1], q.shape[3])
     function = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
     tensors: list[Tensor] = [torch.from_numpy(x) for x in (q, k, v)]
-    with torch.no_grad():
+    # What transformers compiles is flex_attention, whose compiled form has a row of its own.
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that flex_attention is not compiled, and of inductor about its own past
         out, _ = function(module, *tensors, mask, dropout=0.0, scaling=module.scaling)
     return out.transpose(1, 2).contiguous().numpy()
 
@@ -48,7 +51,12 @@ def sdpa(plan: am.Plan, q: Array, k: Array, v: Array) -> Array:
     return _attend("sdpa", plan.to("dense_torch"), q, k, v)
 
 
+def flex(plan: am.Plan, q: Array, k: Array, v: Array) -> Array:
+    return _attend("flex_attention", plan.to("flex"), q, k, v)
+
+
 LIBRARIES = [
     Library("transformers, eager", PACKAGES, eager),
     Library("transformers, sdpa", PACKAGES, sdpa),
+    Library("transformers, flex_attention", PACKAGES, flex),
 ]

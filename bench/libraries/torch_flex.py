@@ -42,6 +42,15 @@ LIBRARIES = [
         ("torch",),
         compiled,
         shapes={"square": (256, 256, 0)},
-        kinds=("causal", "causal documents", "padding with holes"),
+        kinds=(
+            "causal",
+            "window",
+            "causal documents",
+            "padding with holes",
+            "chunked",
+            "sinks",
+            "per head",
+            "any pairs",
+        ),
     ),
 ]

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from transformers import LlamaModel
 
 import attnmask as am
 from attnmask.targets import lift
+from attnmask.targets.xformers import CLASSES
 from bench.conformance import error_and_budget, tensors
 from bench.libraries.base import by_head, flat
 
@@ -173,3 +176,150 @@ def test_keras_takes_items_for_heads_where_a_mask_of_heads_meets_one_of_tokens()
     assert close(taken, out)
     with pytest.raises(am.AttnMaskError, match="for heads"):
         lift("keras", {"attention_mask": pairs, "value_mask": tokens})
+
+
+W, LENGTH = 3, 10
+CAUSAL_WINDOW = am.compile(am.window(left=W, right=0), q=LENGTH)
+
+
+def xformers_biases() -> dict[str, tuple[Any, int, int, int]]:
+    """Biases that xformers itself makes, with Q, K and items."""
+    pytest.importorskip("xformers")
+    from xformers.ops.fmha import attn_bias as real
+
+    made: dict[str, tuple[Any, int, int, int]] = {}
+    for q, k in ((6, 6), (3, 7), (2, 5)):
+        for bias in (
+            real.LowerTriangularMask(),
+            real.LowerTriangularFromBottomRightMask(),
+            real.LowerTriangularFromBottomRightLocalAttentionMask(_window_size=W),
+            real.LocalAttentionFromBottomRightMask(window_left=1, window_right=2),
+        ):
+            made[f"{type(bias).__name__}, {q} by {k}"] = bias, q, k, 1
+    same, more = [3, 4, 2], [5, 4, 6]
+    for kind in (real.BlockDiagonalMask, real.BlockDiagonalCausalMask, real.BlockDiagonalCausalFromBottomRightMask):
+        made[kind.__name__] = kind.from_seqlens(same, more), sum(same), sum(more), 1
+    blocks = real.BlockDiagonalMask.from_seqlens(same)
+    made["window"] = blocks.make_local_attention(W), sum(same), sum(same), 1
+    blocks = real.BlockDiagonalMask.from_seqlens(same, more)
+    made["window from the bottom right"] = blocks.make_local_attention_from_bottomright(W), sum(same), sum(more), 1
+    for name, kind, numbers in (
+        ("from_seqlens", real.BlockDiagonalPaddedKeysMask, {}),
+        ("from_seqlens", real.BlockDiagonalCausalWithOffsetPaddedKeysMask, {}),
+        ("from_seqlens_local", real.BlockDiagonalLocalAttentionPaddedKeysMask, {"window_left": 2, "window_right": 1}),
+        ("from_seqlens_local", real.BlockDiagonalCausalLocalAttentionPaddedKeysMask, {"window_size": W}),
+    ):
+        bias = getattr(kind, name)([2, 2, 2], 6, [5, 4, 6], **numbers)
+        made[kind.__name__] = bias, 2, 6, 3
+    return made
+
+
+@pytest.mark.peers
+def test_biases_of_xformers_are_read_as_it_materializes_them() -> None:
+    biases = xformers_biases()
+    for name, (bias, q, k, items) in biases.items():
+        expected = (bias.materialize((items * q, items * k)) == 0).numpy()
+        plan = lift("xformers", bias, q=q, k=k, batch=items)
+        for item in range(items):
+            rows, keys = slice(item * q, (item + 1) * q), slice(item * k, (item + 1) * k)
+            own = np.broadcast_to(plan.to("dense"), (items, 1, q, k))[item, 0]
+            np.testing.assert_array_equal(own, expected[rows, keys], err_msg=name)
+    assert {type(bias).__name__ for bias, *_ in biases.values()} == CLASSES
+
+
+@pytest.mark.peers
+def test_xformers_itself_keeps_w_keys_in_a_causal_window() -> None:
+    pytest.importorskip("xformers")
+    from xformers.ops.fmha.attn_bias import BlockDiagonalMask
+
+    bias = BlockDiagonalMask.from_seqlens([LENGTH]).make_local_attention(W)
+    assert (bias.materialize((LENGTH, LENGTH)) == 0).sum(-1).max() == W
+    assert lift("xformers", bias) == am.compile(am.window(left=W - 1, right=0), q=LENGTH)
+
+
+@pytest.mark.peers
+def test_attention_gym_itself_keeps_w_plus_1_keys() -> None:
+    pytest.importorskip("attn_gym")
+    from attn_gym.masks import generate_sliding_window
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    mask_mod = generate_sliding_window(W)
+    assert lift("flex", create_block_mask(mask_mod, None, None, LENGTH, LENGTH, device="cpu")) == CAUSAL_WINDOW
+
+
+@pytest.mark.peers
+def test_x_transformers_itself_keeps_w_plus_1_keys() -> None:
+    pytest.importorskip("x_transformers")
+    from bench.libraries.x_transformers_attend import attend_of
+
+    assert attend_of() is not None  # its import warns
+    from x_transformers.x_transformers import Attention
+
+    layer = Attention(8, heads=1, dim_head=8, causal=True, max_attend_past=W)
+    _, told = layer(torch.randn(1, LENGTH, 8), return_intermediates=True)
+    attended = (told.post_softmax_attn > 0).numpy()
+    np.testing.assert_array_equal(attended, CAUSAL_WINDOW.to("dense"))
+
+
+@pytest.mark.peers
+def test_x_transformers_lines_up_the_last_query_and_key() -> None:
+    pytest.importorskip("x_transformers")
+    from bench.libraries.x_transformers_attend import attend_of
+
+    for align, agrees in (("end", True), ("start", False)):
+        plan = am.compile(am.causal(), q=3, k=7, align=align)
+        q, k, v = map(torch.from_numpy, tensors(plan))
+        assert close(plan, attend_of(heads=2, causal=True)(q, k, v)[0]) is agrees
+
+
+@pytest.mark.jax
+def test_local_mask_of_splash_itself_keeps_w_plus_1_keys() -> None:
+    pytest.importorskip("jax")
+    from jax.experimental.pallas.ops.tpu.splash_attention.splash_attention_mask import LocalMask
+
+    mask = LocalMask((LENGTH, LENGTH), (W, 0), offset=0)
+    np.testing.assert_array_equal(np.asarray(mask[:, :]), CAUSAL_WINDOW.to("dense")[0, 0])
+    assert lift("splash", {"mask": mask}) == CAUSAL_WINDOW
+
+
+@pytest.mark.peers
+def test_a_mask_of_tokamax_itself_is_read_as_it_writes_it_out() -> None:
+    pytest.importorskip("tokamax")
+    import jax.numpy as jnp
+    from tokamax._src.ops.attention.base import Mask
+
+    for mask in (
+        Mask(k_start=jnp.array([0, 0, 1, 2]), is_causal=True),
+        Mask(q_start=jnp.array([0, 1, 1, 3, 2]), q_end=jnp.array([4, 2, 4, 4, 3])),
+        Mask(jnp.tri(4, 5, dtype=bool)[None], k_end=jnp.array([[5, 2, 2, 4]])),
+    ):
+        plan = lift("tokamax", mask, q=4, k=5)
+        np.testing.assert_array_equal(plan.to("dense")[0], np.asarray(mask.as_array(4, 5)))
+
+
+def _llama(**arguments: Any) -> Any:
+    from bench.libraries.whole_models import _llama, _model
+
+    return _model(LlamaModel, _llama, "sdpa", ())(torch.arange(5)[None], **arguments).last_hidden_state
+
+
+@torch.no_grad()
+def test_position_ids_separate_documents_only_without_a_cache() -> None:
+    packed = am.compile(am.causal() & am.documents(lengths=[2, 3]), q=5)
+    positions = {"position_ids": packed.to("hf_position_ids")["position_ids"]}
+    apart = _llama(**positions, attention_mask=packed.to("dense_torch"))
+    leaking = _llama(**positions, attention_mask=am.compile(am.causal(), q=5).to("dense_torch"))
+    torch.testing.assert_close(_llama(**positions, use_cache=False), apart)
+    torch.testing.assert_close(_llama(**positions), leaking)
+    assert not torch.allclose(apart, leaking, atol=1e-2)
+
+
+@torch.no_grad()
+def test_bools_on_four_axes_are_right_in_sdpa_and_wrong_in_eager() -> None:
+    from bench.libraries.hf_models import _attend, eager, sdpa
+
+    plan = am.compile(am.causal(), q=6)
+    given = tensors(plan)
+    assert close(plan, sdpa(plan, *given))
+    assert close(plan, eager(plan, *given))
+    assert not close(plan, _attend("eager", plan.to("dense_torch"), *given)), "eager adds True as 1 to the score"

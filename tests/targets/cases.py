@@ -109,10 +109,6 @@ def _items(plan: am.Plan) -> dict[str, Any]:
     return {"batch": BATCH if plan.B == 1 else plan.B}
 
 
-def _items(plan: am.Plan) -> dict[str, Any]:
-    return {"batch": BATCH if plan.B == 1 else plan.B}
-
-
 VARIANTS = {
     "dense": Variant("dense"),
     "dense_torch": Variant("dense_torch"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor
@@ -148,3 +150,39 @@ def test_why_multihead_attention_is_refused_rows_without_a_key(mask: am.Mask) ->
     assert torch.isnan(module.in_proj_weight.grad).any(), "one such row spoils every gradient"
     with torch.no_grad():
         assert torch.isnan(module.eval()(x, x, x, attn_mask=masked_out, need_weights=False)[0]).any()
+
+
+def test_multihead_attention_answers_0_without_weights_off_its_fast_path() -> None:
+    module = module_of(torch.float32).train()
+    x = heads_of(5, 7).transpose(1, 2).flatten(2).float()
+    masked_out = torch.zeros(5, 5, dtype=torch.bool)
+    masked_out[2] = True
+    out = module(x, x, x, attn_mask=masked_out, need_weights=False)[0]
+    torch.testing.assert_close(out[:, 2], module.out_proj.bias.expand(BATCH, -1))
+    assert torch.isnan(module(x, x, x, attn_mask=masked_out)[0][:, 2]).all()
+
+
+def test_why_a_causal_set_is_no_nested_tensor_of_an_encoder() -> None:
+    layer = torch.nn.TransformerEncoderLayer(HEADS * WIDTH, HEADS, 8, dropout=0.0, batch_first=True)
+    encoder = torch.nn.TransformerEncoder(layer, 1).eval()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that nested tensors are a prototype
+        nested = torch.nested.nested_tensor([torch.randn(4, HEADS * WIDTH), torch.randn(2, HEADS * WIDTH)])
+        out, causal = (encoder(nested, is_causal=flag).to_padded_tensor(0.0) for flag in (False, True))
+    assert torch.equal(out, causal), "the flag counts for nothing"
+    plan = am.compile(am.causal() & am.padding(lengths=[4, 2], of="both"), q=4)
+    with pytest.raises(am.AttnMaskError, match="takes no mask"):
+        lower(plan, "torch_encoder", form="nested")
+    with pytest.raises(am.AttnMaskError, match="is_causal"):
+        lift("torch_encoder", {"lengths": [4, 2], "is_causal": True})
+
+
+def test_why_an_encoder_is_refused_rows_without_a_key() -> None:
+    layer = torch.nn.TransformerEncoderLayer(HEADS * WIDTH, HEADS, 8, dropout=0.0, batch_first=True)
+    encoder = torch.nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+    x = heads_of(5, 8).transpose(1, 2).flatten(2).float()
+    mask = torch.zeros(5, 5, dtype=torch.bool)
+    mask[2] = True
+    assert torch.isfinite(encoder(x, mask=mask)).all(), "in training its attention to nothing is 0"
+    with torch.no_grad():
+        assert torch.isnan(encoder.eval()(x, mask=mask)[:, 2]).all()

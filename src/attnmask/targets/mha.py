@@ -22,11 +22,15 @@ name = "mha"
 summary = "dict for torch.nn.MultiheadAttention: attn_mask, key_padding_mask, torch.bool, True is masked out"
 WHERE = "lift('mha', arguments)"
 NAMES = ["attn_mask", "key_padding_mask"]
+EMPTY_ROWS = (
+    "nn.MultiheadAttention answers NaN with need_weights=True, its default, and on its fast path (self-attention in "
+    "eval without gradients), else 0"
+)
 
 
 def refusals(plan: Plan, *, num_heads: int | None = None, **options: Any) -> list[str]:
-    """Rows without a key, which torch answers with NaN; a number of heads that is needed and not given."""
-    reasons = reasons_against_empty_rows(plan, "nn.MultiheadAttention")
+    """Rows without a key, which torch may answer with NaN; a number of heads that is needed and not given."""
+    reasons = reasons_against_empty_rows(plan, EMPTY_ROWS)
     if plan.B > 1 and plan.H == 1 and num_heads is None and key_mask(plan.runs) is None:
         reasons.append(
             "it differs between items and is no padding: that takes a mask per item and head; give num_heads="

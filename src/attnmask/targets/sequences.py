@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnmask.compile.algebra import runs_from_pieces
+from attnmask.compile.algebra import runs_from_pieces, unite
 from attnmask.compile.diff import diff_of
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs
@@ -183,6 +183,16 @@ def _packed_guesses(runs: Runs, align: Align) -> Iterator[Sequences]:
 def keys_seen(runs: Runs) -> BoolArray:
     """The keys that some query of an item sees, bool (B, K)."""
     return (np.diff(_seen_before(runs)) > 0).reshape(runs.shape[0], runs.keys)
+
+
+def union_of_items(runs: Runs) -> Runs:
+    """What attends in some item, as Runs of one item."""
+    b, h, q = runs.shape
+    if b == 1:
+        return runs
+    union = unite([runs.take(rows, (1, h, q)) for rows in np.arange(runs.rows).reshape(b, -1)])
+    # Of the same class, which may be one that is not written out pair by pair.
+    return replace(runs, shape=union.shape, indptr=union.indptr, starts=union.starts, stops=union.stops)
 
 
 def _hole(runs: Runs) -> tuple[int, int, int, int] | None:

@@ -20,6 +20,7 @@ from attnmask.mask.atoms import causal, chunked, full, window
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
 from attnmask.targets.read import arguments_of, array_of
+from attnmask.targets.sequences import union_of_items
 
 name = "splash"
 summary = "dict for JAX splash attention: mask, a MultiHeadMask (H, Q, K), and segment_ids of q (B, Q) and kv (B, K)"
@@ -34,7 +35,7 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
         reasons.append(
             f"{plan.empty_rows} of {plan.runs.rows} rows attend to nothing: splash leaves their softmax undefined"
         )
-    if plan.B > 1 and _within_segments(plan.runs, _union(plan.runs)) is None:
+    if plan.B > 1 and _within_segments(plan.runs, union_of_items(plan.runs)) is None:
         reasons.append("it differs between items, in another way than one mask for all within segments of tokens")
     return reasons
 
@@ -121,7 +122,7 @@ def _static_and_segments(plan: Plan) -> tuple[Runs, Segments]:
     for band in _bands(plan.runs):
         if segments := _within_segments(plan.runs, band):
             return band, segments
-    union = _union(plan.runs)
+    union = union_of_items(plan.runs)
     return union, None if plan.B == 1 else _within_segments(plan.runs, union)
 
 
@@ -139,12 +140,6 @@ def _bands(runs: Runs) -> Iterator[Runs]:
     for sides in ((None, None), (None, right), (left, None), (left, right)):
         if min(side or 0 for side in sides) >= 0:
             yield runs_from_mask(window(*sides), domain)
-
-
-def _union(runs: Runs) -> Runs:
-    b, h, q = runs.shape
-    rows = np.arange(runs.rows).reshape(b, -1)
-    return runs if b == 1 else unite([runs.take(item, (1, h, q)) for item in rows])
 
 
 def _heads(runs: Runs) -> list[Runs]:

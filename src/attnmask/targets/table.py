@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from attnmask.compile.plan import Plan
-from attnmask.compile.runs import Runs
-from attnmask.conventions import BoolArray
+from attnmask.compile.runs import Runs, Shape
+from attnmask.conventions import BoolArray, IntArray
 from attnmask.targets import TARGETS, lower, targets
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ class _Sized(Runs):
         if self.rows * self.keys > MOST_PAIRS:
             raise _TooManyPairsError
         return super().to_dense()
+
+    def take(self, rows: IntArray, shape: Shape) -> Runs:
+        return _sized(super().take(rows, shape))
+
+
+def _sized(runs: Runs) -> _Sized:
+    return _Sized(runs.shape, runs.keys, runs.indptr, runs.starts, runs.stops)
 
 
 def rows_of(plan: Plan) -> list[Row]:
@@ -84,10 +91,8 @@ def bytes_of(form: Any) -> int:
 
 
 def _size(plan: Plan, target: str) -> int | str:
-    runs = plan.runs
-    sized = Plan(_Sized(runs.shape, runs.keys, runs.indptr, runs.starts, runs.stops), plan.offset, plan.mask)
     try:
-        return bytes_of(lower(sized, target))
+        return bytes_of(lower(Plan(_sized(plan.runs), plan.offset, plan.mask), target))
     except _TooManyPairsError:
         return f"over {MOST_PAIRS:,} pairs"
     except ModuleNotFoundError as error:

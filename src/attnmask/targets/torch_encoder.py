@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from attnmask.compile.algebra import intersect, unite
+from attnmask.compile.algebra import intersect
 from attnmask.compile.facts import causal_offset, is_full
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.compile.plan import compile as compile_mask
 from attnmask.compile.runs import Runs, runs_from_dense
-from attnmask.conventions import Align, BoolArray, masked_out_from_attends
+from attnmask.conventions import Align, BoolArray, IntArray, masked_out_from_attends
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import one_of, whole_number
-from attnmask.mask.atoms import causal, full, padding
+from attnmask.mask.atoms import full, padding
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted
-from attnmask.targets.sequences import Sequences, keys_seen, padded_sequences
+from attnmask.targets.sequences import keys_seen, padded_sequences, union_of_items
 from attnmask.targets.torch_masks import attends_of_masks, heads_of, reasons_against_empty_rows
 from attnmask.targets.write import batch_items, tensor_of
 
@@ -30,7 +30,8 @@ summary = "dict for torch.nn.TransformerEncoder: mask, src_key_padding_mask, tor
 WHERE = "lift('torch_encoder', arguments)"
 MASKS = ["mask", "src_key_padding_mask"]
 NAMES = [*MASKS, "is_causal"]
-NESTED = ["lengths", "is_causal"]
+NESTED = ["lengths"]
+EMPTY_ROWS = "nn.TransformerEncoder answers NaN on its fast path (in eval without gradients), else its attention is 0"
 
 
 class Form(StrEnum):
@@ -41,11 +42,13 @@ class Form(StrEnum):
 
 
 def refusals(plan: Plan, *, form: str = "padded", num_heads: int | None = None, **options: Any) -> list[str]:
-    """Cross-attention; as masks, rows without a key, which torch answers with NaN; nested, more than lengths."""
+    """Cross-attention; as masks, rows without a key, which torch may answer with NaN; nested, more than lengths."""
     reasons = [f"it has {plan.Q} queries and {plan.K} keys: an encoder attends to itself"] if plan.Q != plan.K else []
     if one_of(Form, form, "form", "lower") is Form.NESTED:
-        return reasons if reasons or _nested(plan) else ["it is not all, or all before, the first tokens of each item"]
-    reasons += reasons_against_empty_rows(plan, "nn.TransformerEncoder")
+        if not reasons and _nested(plan) is None:
+            reasons.append("it is not all first tokens of each item: beside a nested tensor the encoder takes no mask")
+        return reasons
+    reasons += reasons_against_empty_rows(plan, EMPTY_ROWS)
     if plan.B > 1 and plan.H == 1 and num_heads is None and _factors(plan) is None:
         reasons.append("it differs between items by more than padding: that takes a mask per head; give num_heads=")
     return reasons
@@ -62,7 +65,8 @@ def lower(
     """Give the keyword arguments, or the lengths of a nested tensor.
 
     A set that is one mask for all items, and of each the keys that are tokens, becomes those two masks. The encoder
-    in eval turns padding at the end into nested tensors itself; queries of padding are then 0.
+    in eval turns padding at the end into nested tensors itself; queries of padding are then 0. A nested tensor runs
+    in eval without gradients alone, with no mask beside it: its ``is_causal`` counts for nothing.
 
     Args:
         plan: the set.
@@ -73,7 +77,7 @@ def lower(
 
     Returns:
         Padded ``{"mask": (S, S), (B * num_heads, S, S) or None, "src_key_padding_mask": (B, S) or None, "is_causal":
-        bool}``, torch.bool, True is masked out; nested ``{"lengths": torch.int64 (B,), "is_causal": bool}``.
+        bool}``, torch.bool, True is masked out; nested ``{"lengths": torch.int64 (B,)}``.
 
     Raises:
         ArgumentError: another form, or another number of items or heads than the plan has.
@@ -87,9 +91,8 @@ def lower(
     """
     items = batch_items(plan, batch)
     if form == Form.NESTED:
-        found, is_causal = cast(tuple[Sequences, bool], _nested(plan))
-        lengths = np.broadcast_to(np.diff(found.key_bounds), items).copy()
-        return {"lengths": tensor_of(lengths, device), "is_causal": is_causal}
+        lengths = np.broadcast_to(cast(IntArray, _nested(plan)), items).copy()
+        return {"lengths": tensor_of(lengths, device)}
     factors = _factors(plan)
     if factors is None:
         shape = items, heads_of(plan, num_heads), plan.Q, plan.K
@@ -110,7 +113,7 @@ def lift(representation: Any, *, q: int | None = None, num_heads: int | None = N
 
     Args:
         representation: dict of ``mask``, ``src_key_padding_mask`` and ``is_causal``, bools of which True is masked
-            out, or floats that are added to the scores, or None; or of ``lengths`` and ``is_causal``.
+            out, or floats that are added to the scores, or None; or of ``lengths``.
         q: tokens of the padded tensor; needed without any mask, and for lengths the longest if left out.
         num_heads: that of the encoder; needed for a mask of three axes.
 
@@ -147,34 +150,32 @@ def _is_causal(attends: BoolArray) -> bool:
 
 
 def _from_lengths(given: Mapping[Any, Any], q: int | None) -> Plan:
-    value, is_causal = arguments_of(given, NESTED, WHERE)
-    lengths = array_of(value, "lengths")
+    lengths = array_of(arguments_of(given, NESTED, WHERE)[0], "lengths")
     tokens = padding(lengths=lengths, of="both")
     longest = int(lengths.max())
     rows = longest if q is None else whole_number(q, "q", "lift")
     if rows < longest:
         raise ArgumentError(f"q is {rows}, the longest item has {longest}", where=WHERE, fix="give the padded length")
-    return compile_mask(causal() & tokens if is_causal else tokens, q=rows)
+    return compile_mask(tokens, q=rows)
 
 
 def _factors(plan: Plan) -> tuple[Runs, BoolArray] | None:
     """One mask of pairs for all items, as Runs, and which keys are tokens, bool (B, K), if the set is both together."""
     runs = plan.runs
-    b, h, q = runs.shape
+    b, h, _ = runs.shape
     if h > 1:
         return None
     if b == 1:
         return runs, np.ones((1, runs.keys), dtype=bool)
-    rows = np.arange(runs.rows).reshape(b, q)
-    pairs = unite([runs.take(rows[item], (1, 1, q)) for item in range(b)])
+    pairs = union_of_items(runs)
     keys = keys_seen(runs)
     both = intersect([pairs.broadcast_to(runs.shape), runs_from_dense(keys[:, None, None]).broadcast_to(runs.shape)])
     return (pairs, keys) if both == runs else None
 
 
-def _nested(plan: Plan) -> tuple[Sequences, bool] | None:
-    """Items of as many queries as keys that see all of themselves, or all before; and which of the two."""
+def _nested(plan: Plan) -> IntArray | None:
+    """Lengths of items of as many queries as keys that see all of themselves, int64 (B,)."""
     found = padded_sequences(plan.runs, Align.END)
-    if found is None or not np.array_equal(found.query_bounds, found.key_bounds):
+    if found is None or found.window != (None, None) or not np.array_equal(found.query_bounds, found.key_bounds):
         return None
-    return (found, found.window[1] == 0) if found.window in ((None, None), (None, 0)) else None
+    return np.diff(found.key_bounds)

@@ -14,16 +14,13 @@ from attnmask.mask.arguments import whole_number
 from attnmask.targets.read import array_of, attends_or_added
 
 
-def reasons_against_empty_rows(plan: Plan, who: str) -> list[str]:
-    """That some rows have no key, which torch answers with NaN."""
+def reasons_against_empty_rows(plan: Plan, answer: str) -> list[str]:
+    """That some rows have no key, and what torch answers."""
     if not plan.empty_rows:
         return []
     item, q = divmod(int(np.argmin(plan.runs.counts > 0)), plan.Q)
     first = (*divmod(item, plan.H), q)
-    return [
-        f"{plan.empty_rows} of {plan.runs.rows} rows attend to nothing, the first is (b, h, q) = {first}: "
-        f"{who} answers NaN"
-    ]
+    return [f"{plan.empty_rows} of {plan.runs.rows} rows attend to nothing, the first is (b, h, q) = {first}: {answer}"]
 
 
 def heads_of(plan: Plan, num_heads: int | None) -> int:

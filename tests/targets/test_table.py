@@ -1,0 +1,51 @@
+"""The table of `attnmask targets`: what it sizes, and what it leaves unwritten."""
+
+from __future__ import annotations
+
+import pytest
+
+import attnmask as am
+from attnmask.compile.runs import Runs
+from attnmask.conventions import BoolArray
+from attnmask.targets import TARGETS, lower, table
+from tests.targets.cases import KINDS
+
+LIMIT, LENGTH = 30, 6
+PLANS = {kind: am.compile(mask(LENGTH, LENGTH), q=LENGTH) for kind, mask in KINDS.items()}
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The pairs of every set that is written out pair by pair."""
+    sizes: list[int] = []
+    to_dense = Runs.to_dense
+
+    def counted(runs: Runs) -> BoolArray:
+        sizes.append(runs.rows * runs.keys)
+        return to_dense(runs)
+
+    monkeypatch.setattr(Runs, "to_dense", counted)
+    monkeypatch.setattr(table, "MOST_PAIRS", LIMIT)
+    return sizes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_target_writes_out_more_pairs_than_the_limit(kind: str, written: list[int]) -> None:
+    rows = {row.target: row for row in table.rows_of(PLANS[kind])}
+    assert max(written, default=0) <= LIMIT
+    assert rows["dense"].size == f"over {LIMIT:,} pairs"
+
+
+def test_items_that_differ_do_not_escape_the_limit(written: list[int]) -> None:
+    # The one mask of pairs of an encoder is the union of all items: a set of its own.
+    plan = am.compile(am.dilated(2) & am.padding(lengths=[LENGTH, 4]), q=LENGTH)
+    sizes = {row.target: row.size for row in table.rows_of(plan)}
+    assert sizes["torch_encoder"] == f"over {LIMIT:,} pairs"
+    assert max(written, default=0) <= LIMIT
+
+
+def test_below_the_limit_every_size_is_of_what_is_lowered() -> None:
+    plan = PLANS["packed decoder"]
+    for row in table.rows_of(plan):
+        assert row.reasons or row.size == table.bytes_of(lower(plan, row.target))
+    assert [row.target for row in table.rows_of(plan)] == list(TARGETS)
