@@ -66,6 +66,7 @@ BUGS = [
     Bug("image spans that see each other", own.SpansAcross, "reach", "more keys", SPANS),
     Bug("image spans that are causal", own.SpansNotSeen, "reach", "fewer keys", SPANS),
     Bug("a document's first token in the one before", own.Documents, "reach", "", DOCUMENTS),
+    Bug("texts of a row apart in one layer", own.PackedInSomeLayers, "packed leak", "in some layers", CAUSAL),
     Bug("a constant too small for large scores", own.SmallConstant, "additive constant", "too small", FULL),
     Bug("two lowest numbers that overflow", own.SumOverflows, "additive constant", "overflow", CAUSAL),
     Bug("rows without a key that are NaN", own.NaNRows, "padding inequality", "", CAUSAL),

@@ -215,6 +215,20 @@ class Documents(Mini):
         return super().pattern(number, queries, keys) & ((q >= edge) == (k >= edge))
 
 
+class PackedInSomeLayers(Mini):
+    """Tells texts of a row apart by positions that begin anew."""
+
+    def positions(self, ids: Tensor, mask: Tensor | None, given: Tensor | None, past: int) -> Tensor:
+        self.text = None if given is None else (given == 0).cumsum(1)
+        return super().positions(ids, mask, given, past)
+
+    def allowed(self, number: int, mask: Tensor | None, batch: int, queries: int, keys: int) -> Tensor:
+        allowed = super().allowed(number, mask, batch, queries, keys)
+        if self.text is None or mask is not None or self.text.shape[1] != keys or (self.planted and number == 1):
+            return allowed
+        return allowed & (self.text[:, None, :, None] == self.text[:, None, None, :])
+
+
 class SmallConstant(MiniEncoder):
     def attend(self, number: int, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
         constant = -1e4 if self.planted else torch.finfo(torch.float32).min

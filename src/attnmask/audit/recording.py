@@ -18,6 +18,7 @@ from attnmask.errors import ArgumentError
 
 # No additive constant in use is as near to 0.
 UNLIKELY = -5000.0
+LARGER = 100.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def attends_from_scores(scores: Tensor) -> Tensor:
     """
     scores = scores.detach().double()
     top = scores.amax(-1, keepdim=True)
-    return ((scores - top).exp() > 0) | (scores > UNLIKELY)
+    # Where scores themselves are huge, what hides a pair must be far more so.
+    limit = (-LARGER * scores.amax()).clamp(max=UNLIKELY)
+    return ((scores - top).exp() > 0) | (scores > limit)
 
 
 class _Recorder(TorchFunctionMode):

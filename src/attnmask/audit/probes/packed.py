@@ -13,9 +13,11 @@ from attnmask.audit.inputs import Padded
 from attnmask.audit.measure import Comparison
 from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.audit.verdict import Finding, Verdict
+from attnmask.audit.whitebox import calls_of
 
 NAME = "packed leak"
 WHAT = "a text changes the outputs of another that is packed into the same row"
+SOME = "positions tell texts apart in some layers, and in {} they do not"
 FIRST = 7
 
 
@@ -35,10 +37,25 @@ def run(context: Context) -> Iterator[Finding]:
     found = [_compared(context, name, way) for name in context.subject.implementations for way in ways]
     without_mask = [one for one in found if one.cell["mask"] == "none" and one.verdict is Verdict.OK]
     for one in found:
-        yield _judged(one, bool(without_mask))
+        leaking = _leaking(context, one) if one.verdict is Verdict.BUG and not without_mask else []
+        some = replace(one, since=leaking[0], cause=SOME.format(len(leaking))) if leaking else None
+        yield some or _judged(one, bool(without_mask))
 
 
 WAYS = ("none", "ones", "none, with a cache")
+
+
+def _leaking(context: Context, finding: Finding) -> list[str]:
+    """Layers in which a text sees the one before it, where others keep them apart."""
+    inputs = _packed(context.subject, 41, finding.cell["mask"])
+    length = inputs["input_ids"].shape[1]
+    try:
+        calls = calls_of(context.subject, Run(inputs, finding.cell["implementation"]))
+    except Exception:  # a model may refuse to be looked into
+        return []
+    whole = [call for call in calls if call.plan.shape[2:] == (length, length)]
+    leaking = [call.layer for call in whole if call.plan.to("dense")[..., FIRST, FIRST - 1].any()]
+    return leaking if len(leaking) < len(whole) else []
 
 
 def _judged(finding: Finding, reads_positions: bool) -> Finding:
