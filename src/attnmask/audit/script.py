@@ -19,6 +19,8 @@ def script_of(subject: Subject, comparison: Comparison) -> str:
     """Two runs whose outputs should be the same, and how far they differ."""
     left, right = comparison.left, comparison.right
     lines = [*subject.source, *_with_dropout_off(subject, left.train)]
+    if any(isinstance(value, Mapping) for value in left.inputs.values()):
+        lines += ["from transformers.modeling_outputs import BaseModelOutput"]
     lines += [f"def run(implementation, {'cuts, ' if left.chunks or right.chunks else ''}**inputs):"]
     if subject.is_transformers and (left.implementation or right.implementation):
         lines += ["    model.set_attn_implementation(implementation)"]
@@ -66,6 +68,8 @@ def _arguments(inputs: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({''.join(_value(one) + ', ' for one in cast(tuple[Any, ...], value))})"
+    if isinstance(value, Mapping):
+        return f"BaseModelOutput({_arguments(cast(Mapping[str, Any], value))})"
     if not isinstance(value, Tensor):
         return repr(value)
     text = str(cast(Any, value).tolist()).replace(" ", "")

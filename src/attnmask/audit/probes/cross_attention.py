@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import padded
 from attnmask.audit.measure import Comparison
-from attnmask.audit.subject import Kind, Run, plain_inputs
+from attnmask.audit.subject import Kind, Run, Subject, plain_inputs
 from attnmask.audit.verdict import Finding
 
 NAME = "cross-attention sees padding"
@@ -63,6 +63,15 @@ def _inputs(context: Context, states: torch.Tensor, mask: torch.Tensor) -> dict[
     subject = context.subject
     if subject.kind is Kind.ENCODER_DECODER:
         decoder = subject.text(99, 9).expand(len(states), -1)
-        return {"decoder_input_ids": decoder, "encoder_outputs": (states,), "attention_mask": mask}
+        return {"decoder_input_ids": decoder, "encoder_outputs": _outputs(subject, states), "attention_mask": mask}
     plain = {name: value.expand(len(states), -1) for name, value in plain_inputs(subject).items()}
     return {**plain, "encoder_hidden_states": states, "encoder_attention_mask": mask}
+
+
+def _outputs(subject: Subject, states: torch.Tensor) -> Any:
+    """Of an encoder: what transformers takes by name or by place."""
+    if not subject.is_transformers:
+        return (states,)
+    from transformers.modeling_outputs import BaseModelOutput
+
+    return BaseModelOutput(last_hidden_state=cast(Any, states))
