@@ -43,7 +43,7 @@ sys.__stdout__.write(text)
 HEAD = """# Mask bugs of past releases
 
 Written by `python -m bench.history` with torch {torch}. Each was reported in public. The architecture is made tiny
-from its own config, with random weights, in the last release named that has the bug and in one that has its fix, and
+from its own config, with random weights, in a release that has the bug and in one that has its fix, and
 audited by the same code, with nothing said about the bug. {holding} of {all} are seen before the fix and not behind it.
 
 | bug | reported | type | probe | has it | said | fixed | said |
