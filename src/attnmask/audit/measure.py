@@ -18,6 +18,8 @@ SHARE_OF_POWER = 1e-5
 LEAST_POWER = 1e-3
 # Two orders of summing differ by at least so many roundings.
 EPSILONS = 32
+# No order of summing in float64 differs by so much.
+BEYOND_FLOAT64 = 1e-10
 Rows = Sequence[tuple[int, int]]
 
 
@@ -110,7 +112,9 @@ def scale_of(subject: Subject, implementation: str = "", train: bool = False) ->
     size = once.double().abs().mean().clamp(min=1e-30)
     change = (_at(once, seeing) - _at(legal, seeing)).abs().amax(-1)
     noise = max(difference(once, again, rows, rows), difference(one, other, rows, rows))
-    rounding = EPSILONS * torch.finfo(once.dtype).eps
+    # Some models in float64 compute a part in float32.
+    precision = torch.float32 if noise > BEYOND_FLOAT64 else once.dtype
+    rounding = EPSILONS * torch.finfo(precision).eps
     return Scale(float(change.median() / size), max(noise, rounding))
 
 

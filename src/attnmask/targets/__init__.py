@@ -7,10 +7,13 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast, overload
 
+import numpy as np
+
 from attnmask.compile.plan import Plan
-from attnmask.errors import ArgumentError, CannotExpressError
+from attnmask.errors import ArgumentError, AttnMaskError, CannotExpressError
 from attnmask.targets.base import Target as Target
 
+MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
 TARGETS = {
     "dense": "attnmask.targets.dense",
     "dense_torch": "attnmask.targets.dense_torch",
@@ -96,7 +99,17 @@ def lift(target: str, representation: Any, **hints: Any) -> Plan:
     """
     module = _target(target)
     _check_known(hints, module.lift, "hint", f"lift({target!r}, ...)")
-    return module.lift(representation, **hints)
+    try:
+        with np.errstate(invalid="raise"):  # NaN would become some integer
+            return module.lift(representation, **hints)
+    except AttnMaskError:
+        raise
+    except MALFORMED as error:  # what is handed in may be anything, and fails in its own ways
+        raise ArgumentError(
+            f"the representation cannot be read: {type(error).__name__}: {str(error) or 'no more is said'}",
+            where=f"lift({target!r}, ...)",
+            fix=f"give what lower(plan, {target!r}) makes: {module.summary}",
+        ) from error
 
 
 @overload

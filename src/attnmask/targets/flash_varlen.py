@@ -166,7 +166,10 @@ def _arguments(given: Any) -> tuple[IntArray, IntArray, Window]:
 
 
 def _tokens(indices: Any, argument: str, bounds: IntArray, total: int) -> IntArray:
-    tokens = array_of(range(int(bounds[-1])) if indices is None else indices, argument).reshape(-1).astype(np.int64)
+    tokens = array_of(range(int(bounds[-1])) if indices is None else indices, argument).reshape(-1)
+    if tokens.dtype.kind not in "iu" and len(tokens):
+        raise ArgumentError(f"{argument} holds {tokens.dtype} values", where=WHERE, fix="give integers")
+    tokens = tokens.astype(np.int64)
     rises = (np.diff(tokens, prepend=-1, append=total) > 0).all()
     if len(tokens) != bounds[-1] or not rises or (indices is None and len(tokens) != total):
         raise ArgumentError(

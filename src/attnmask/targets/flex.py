@@ -182,6 +182,10 @@ def _tiles_listed(block_mask: BlockMask, side: str) -> Runs:
     if numbers is None:
         return runs_from_counts(shape, columns, np.zeros(b * h * rows, int), np.zeros(0, int), np.zeros(0, int))
     numbers, indices = array_of(numbers, f"{side}_num_blocks"), array_of(indices, f"{side}_indices")
+    if not numbers.dtype.kind == indices.dtype.kind == "i":
+        raise ArgumentError(
+            f"{side}_num_blocks holds {numbers.dtype}, {side}_indices {indices.dtype}", where=WHERE, fix="give integers"
+        )
     if numbers.shape != shape or indices.shape != (*shape, columns):
         raise ArgumentError(
             f"{side}_num_blocks has shape {numbers.shape}, {side}_indices {indices.shape}",

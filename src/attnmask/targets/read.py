@@ -18,6 +18,10 @@ from attnmask.mask.arguments import as_array_checked, is_whole, one_of, whole_nu
 MASKS_FROM = -1000
 
 
+# Positions are counted in int32.
+LAST = 2**31 - 1
+
+
 def array_of(value: Any, name: str) -> NDArray[Any]:
     """A NumPy array of nested lists, of an array, or of a tensor of any dtype, strides and device."""
     return as_array_checked(value, name, "lift")
@@ -192,8 +196,9 @@ def bounds_of(value: Any, name: str, where: str) -> IntArray:
             where=where,
             fix="give integers (N + 1,): 0, then where each sequence ends",
         )
-    if bounds[0] != 0 or (np.diff(bounds.astype(np.int64)) < 0).any():
-        raise ArgumentError(f"{name} is {bounds.tolist()}", where=where, fix="begin with 0 and never fall")
+    if bounds[0] != 0 or (np.diff(bounds.astype(np.int64)) < 0).any() or bounds[-1] > LAST:
+        fix = f"begin with 0, never fall, and end at {LAST} or before"
+        raise ArgumentError(f"{name} is {bounds.tolist()}", where=where, fix=fix)
     return bounds.astype(np.int64)
 
 

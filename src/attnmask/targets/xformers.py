@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from attnmask.mask.arguments import positive_number
 from attnmask.mask.tables import ragged_indices
 from attnmask.targets import attention_bias as bias
 from attnmask.targets.bands import Window, band, band_runs
-from attnmask.targets.read import bounds_of, lengths_hinted
+from attnmask.targets.read import array_of, bounds_of, lengths_hinted
 from attnmask.targets.sequences import (
     Sequences,
     checked_runs,
@@ -129,6 +130,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
         return Plan(band_runs(window, align, rows, keys))
     align = Align.END if "FromBottomRight" in name or "PaddedKeys" in name else Align.START
     infos = [getattr(representation, field) for field in ("q_seqinfo", "k_seqinfo")]
+    _check_copies(infos)
     query_bounds = bounds_of(infos[0].seqstart_py, "q_seqinfo.seqstart", WHERE)
     key_starts = bounds_of(infos[1].seqstart_py, "k_seqinfo.seqstart", WHERE)
     lengths: IntArray = np.asarray(getattr(infos[1], "seqlen_py", np.diff(key_starts)), dtype=np.int64)
@@ -143,6 +145,15 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
     )
     shape = items, int(query_bounds[-1]) // items, int(key_starts[-1]) // items
     return Plan(checked_runs(found, shape, WHERE).collapsed())
+
+
+def _check_copies(infos: Sequence[Any]) -> None:
+    """What is held twice, as a tensor and as a list, is the same."""
+    for info, name in product(infos, ("seqstart", "seqlen")):
+        if hasattr(info, name):
+            tensor, listed = (array_of(getattr(info, held), held) for held in (name, f"{name}_py"))
+            if not np.array_equal(tensor, listed):
+                raise ArgumentError(f"{name} and {name}_py differ", where=WHERE, fix="give the same numbers in both")
 
 
 def _window(representation: Any, name: str) -> Window:
