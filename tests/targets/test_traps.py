@@ -366,3 +366,9 @@ def test_a_wrong_window_is_seen() -> None:
     # The comparisons themselves must be able to fail: one key more, one corner further.
     assert not np.array_equal(grid((W, 0)), hf_mask(hf.sliding_window_causal_mask_function(W)))
     assert not np.array_equal(grid((W, 0), 3, 6, "start"), grid((W, 0), 3, 6, "end"))
+
+
+def test_sequences_of_xformers_end_where_their_item_does() -> None:
+    plan = am.compile(am.global_tokens([[0], [0], [1]]), q=1, k=8, offset=-1)
+    reasons = am.targets(plan)["xformers"]
+    assert reasons or am.lift("xformers", plan.to("xformers"), q=1, k=8, batch=3) == plan

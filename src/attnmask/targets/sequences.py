@@ -106,7 +106,8 @@ def unbroken_sequences(runs: Runs, align: Align) -> Sequences | None:
         begins, ends = guess.keys[guess.key_bounds[:-1]], guess.keys[guess.key_bounds[1:] - 1] + 1
         key_bounds = np.append(0, ends) if align is Align.END else np.append(begins, b * runs.keys)
         in_item = key_bounds[:-1] // runs.keys == guess.query_bounds[:-1] // q
-        if (key_bounds[0], key_bounds[-1]) != (0, b * runs.keys) or not in_item.all():
+        between_items = np.isin(np.arange(b + 1) * runs.keys, key_bounds)
+        if not (between_items.all() and in_item.all()):
             continue
         tokens = np.arange(b * q), np.arange(b * runs.keys)
         whole = Sequences(*tokens, guess.query_bounds, key_bounds, (None, None), align)
