@@ -22,6 +22,8 @@ import numpy as np
 
 # The largest that glibc's threshold can grow to is 32 MiB.
 HELD = 31 * 2**20
+# A job of a millisecond is timed for so long: five rounds of it may all fall into one disturbance.
+LEAST_SECONDS = 0.5
 Job = Callable[..., Callable[[], Any]]
 
 
@@ -44,7 +46,7 @@ def measure(job: Job, *arguments: Any, rounds: int = 5) -> Measured | None:
     """Run a job in a fresh process; None where it was killed for memory or found no memory.
 
     Args:
-        job: a module-level function. arguments: its own, as JSON can write them. rounds: timed runs.
+        job: a module-level function. arguments: its own, as JSON can write them. rounds: timed runs, at least.
     """
     spec = sys.modules[job.__module__].__spec__  # under python -m the module is __main__, and has its name here
     module = spec.name if spec else job.__module__
@@ -64,7 +66,7 @@ def _run(prepare: Job, arguments: list[Any], rounds: int) -> Measured:
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     answer = job()
     seconds: list[float] = []
-    for _ in range(rounds):
+    while len(seconds) < rounds or sum(seconds) < LEAST_SECONDS:
         start = time.perf_counter()
         job()
         seconds.append(time.perf_counter() - start)

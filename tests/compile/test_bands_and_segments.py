@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnmask as am
-from attnmask.compile.bands import band_of
 from attnmask.compile.segments import finest_segments, runs_of_segments
+from attnmask.targets.padded_bands import band_of
 from tests.strategies import bools, cases, plan_of
 
 

@@ -18,6 +18,7 @@ HELPERS = {
     "bands",
     "base",
     "flex_mask_mod",
+    "padded_bands",
     "read",
     "sequences",
     "table",

@@ -86,6 +86,17 @@ def _late_positions(module: Any, given: Given) -> None:
         given["position_ids"] = given["position_ids"] + 1
 
 
+def _late_with_static(module: Any, given: Given) -> None:
+    if type(given["past_key_values"]).__name__ == "StaticCache":
+        _late_positions(module, given)
+
+
+def _generates_without_first(module: Any, given: Given) -> None:
+    if given["logits_to_keep"] and given["attention_mask"] is not None:
+        given["attention_mask"] = given["attention_mask"].clone()
+        given["attention_mask"][:, given["attention_mask"].long().argmax(1)] = 0
+
+
 def _counts_pads(module: Any, given: Given) -> None:
     if _cached(given):
         given["position_ids"] = None
@@ -111,6 +122,18 @@ def _half_scores(module: Any, given: Given) -> None:
         given["attention_mask"] = given["attention_mask"].roll(1, -1)
 
 
+def _joined(module: Any, given: Given) -> None:
+    if given["token_type_ids"] is not None:
+        given["token_type_ids"] = given["token_type_ids"].cummax(1).values
+
+
+def _late_beside_padding(module: Any, given: Given) -> None:
+    mask = given["attention_mask"]
+    if given["token_type_ids"] is not None and isinstance(mask, torch.Tensor) and not mask[:, 0].all():
+        given["token_type_ids"] = given["token_type_ids"].roll(1, 1)
+
+
+GEMMA3 = "gemma3.modeling_gemma3:"
 LLAMA, BERT, BART, GPT2 = (
     f"{name}.modeling_{name}:" for name in ("llama", "bert", "bart", "gpt2")
 )  # fmt: skip
@@ -131,6 +154,13 @@ PATCHES = [
     Patch("mask turned round with a cache", LLAMA + "LlamaModel", _crops_wrong_side, "llama", "cache disagrees"),
     Patch("positions late with a cache", LLAMA + "LlamaModel", _late_positions, "llama", "cache disagrees"),
     Patch("no positions where no cache is wanted", GPT2 + "GPT2Model", WITHOUT_CACHE, "gpt2", "cache disagrees"),
+    Patch(
+        "positions late with a static cache", LLAMA + "LlamaModel", _late_with_static, "llama", "generation disagrees",
+    ),
+    Patch(
+        "the first token left out in generation", LLAMA + "LlamaForCausalLM", _generates_without_first, "llama",
+        "generation disagrees",
+    ),
     Patch("generation forgets padding", LLAMA + "LlamaModel", _forgets_padding, "llama", "generation disagrees"),
     Patch("generation counts pads", LLAMA + "LlamaModel", _counts_pads, "llama", "generation disagrees"),
     Patch("packed texts leak under sdpa", LLAMA + "LlamaModel", _ones_under_sdpa, "llama", "packed leak"),
@@ -155,6 +185,17 @@ PATCHES = [
         "every step at the first position", BART + "BartLearnedPositionalEmbedding", _restarts, "bart",
         "generation disagrees", "", "seq2seq",
     ),
+    Patch(
+        "image spans that stay causal", GEMMA3 + "Gemma3Model", dropped(lambda m, g: True, "token_type_ids"), "gemma3",
+        "image spans", "fewer keys",
+    ),
+    Patch(
+        "image spans that stay causal in one layer under sdpa", GEMMA3 + "Gemma3Attention",
+        dropped(lambda m, g: m.layer_idx == 1 and m.config._attn_implementation == "sdpa"), "gemma3", "image spans",
+        "fewer keys",
+    ),
+    Patch("image spans that are joined", GEMMA3 + "Gemma3Model", _joined, "gemma3", "image spans", "more keys"),
+    Patch("image spans late on the left", GEMMA3 + "Gemma3Model", _late_beside_padding, "gemma3", "image spans"),
     Patch(
         "no padding in the encoder", BART + "BartEncoder", dropped(lambda m, g: True), "bart", "padding leak", "",
         "seq2seq",

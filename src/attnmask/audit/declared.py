@@ -30,7 +30,10 @@ def layers_of_config(config: Any, is_causal: bool) -> list[Mask | None]:
     kinds = next((kinds for name in _KINDS if (kinds := getattr(text, name, None))), None)
     if kinds is None:
         count = next((getattr(text, name) for name in _COUNTS if isinstance(getattr(text, name, None), int)), 1)
-        return [_of_all(text, base)] * count
+        every = _size(text, "sliding_window_pattern")
+        if every is None:
+            return [_of_all(text, base)] * count
+        kinds = ["sliding_attention" if layer % every else "full_attention" for layer in range(1, count + 1)]
     return [_of_kind(kind, text, base) for kind in kinds]
 
 

@@ -78,7 +78,7 @@ def _complete(subject: Subject, ids: Tensor, tokens: Tensor, positions: str) -> 
         inputs["attention_mask"] = tokens.long()
     if positions == "given" and "position_ids" in subject.takes:
         inputs["position_ids"] = positions_of(tokens, subject.first)
-    return inputs | other_inputs(subject, ids)
+    return inputs | other_inputs(subject, ids, tokens)
 
 
 def _tokens_of(side: str, length: int, short: int) -> Tensor:

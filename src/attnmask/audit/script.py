@@ -112,13 +112,16 @@ def loss_script(
 
 
 def generation_script(
-    subject: Subject, implementation: str, calls: Sequence[tuple[Mapping[str, Any], bool, int]], tokens: int
+    subject: Subject,
+    implementation: str,
+    calls: Sequence[tuple[Mapping[str, Any], Mapping[str, Any], int]],
+    tokens: int,
 ) -> str:
-    """The scores of one continuation beside those of another: the prompts of each, whether it has a cache, its item."""
+    """The scores of one continuation beside those of another: the prompt of each, its cache's options, its item."""
     options = f"max_new_tokens={tokens}, min_new_tokens={tokens}, do_sample=False"
     more = "output_logits=True, return_dict_in_generate=True"
     lines = [
-        f"{name} = model.generate({_arguments(inputs)}, {options}, use_cache={cache}, {more}).logits"
+        f"{name} = model.generate({_arguments(inputs)}, {options}, {_arguments(cache)}, {more}).logits"
         for name, (inputs, cache, _) in zip("ab", calls, strict=True)
     ]
     one, other = (item for _, _, item in calls)
@@ -131,6 +134,20 @@ def generation_script(
             f"print('difference of scores by step:', {compared})",
         ]
     )
+
+
+def forward_script(subject: Subject, implementation: str, inputs: Mapping[str, Any]) -> str:
+    """The scores of the first token that is generated beside those of a forward pass."""
+    lines = [
+        *subject.source,
+        *_switched(subject, implementation),
+        f"inputs = dict({_arguments(inputs)})",
+        "options = dict(max_new_tokens=1, do_sample=False, output_logits=True, return_dict_in_generate=True)",
+        "a = model.generate(**inputs, **options).logits[0]",
+        "with torch.no_grad(): b = model(**inputs).logits[:, -1]",
+        "print('difference of scores that should be equal:', (a - b).abs().max().item())",
+    ]
+    return "\n".join(lines)
 
 
 def unreached_script(subject: Subject, comparison: Comparison) -> str:

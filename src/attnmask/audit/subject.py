@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from attnmask.audit.declared import length_of, reach_of
+from attnmask.audit.image_spans import SpanRule
 from attnmask.audit.verdict import CouldNotRunError
 from attnmask.conventions import BoolArray
 from attnmask.mask.expr import Mask
@@ -60,6 +61,7 @@ class Subject:
         implementations: of attention that run. first: position of the first token.
         forward: how to call the model where it does not take input_ids and attention_mask.
         output: name of what is compared, in what the model returns; "" where it returns a tensor.
+        span_rule: how tokens are marked as spans; None where none are.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Subject:
     first: int = 0
     forward: Callable[..., Any] | None = None
     output: str = ""
+    span_rule: SpanRule | None = None
 
     @property
     def config(self) -> Any:
@@ -224,12 +227,14 @@ def plain_inputs(subject: Subject, seed: int = 0) -> dict[str, Tensor]:
     inputs = {"input_ids": ids}
     if "attention_mask" in subject.takes:
         inputs["attention_mask"] = torch.ones_like(ids)
-    return inputs | other_inputs(subject, ids)
+    return inputs | other_inputs(subject, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
-def other_inputs(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
-    """What else the model must be given."""
+def other_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    """What else the model must be given; ``tokens`` are those that are no padding."""
     more: dict[str, Tensor] = {}
+    if subject.span_rule is not None:
+        more[subject.span_rule.argument] = subject.span_rule.types(tokens)
     if subject.kind is Kind.ENCODER_DECODER:
         more["decoder_input_ids"] = subject.text(99, 9).expand(len(ids), -1).clone()
     if "bbox" in subject.takes:

@@ -17,7 +17,7 @@ from attnmask.audit.report import Report
 MODES = ("causal", "masked", "seq2seq", "base")
 SECONDS = 90
 # A worker keeps what the code of every architecture holds on to.
-TASKS = 25
+TASKS = 50
 
 
 def entries(modes: Sequence[str] = MODES) -> list[tuple[str, str]]:

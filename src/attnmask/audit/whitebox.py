@@ -140,6 +140,8 @@ def _expected(subject: Subject, layer: str, length: int, first: int) -> tuple[Bo
         first: place of the first token. transformers counts chunks from it, as it does positions.
     """
     bound = np.tri(length, dtype=bool) if subject.kind is Kind.CAUSAL else np.ones((length, length), dtype=bool)
+    if subject.span_rule is not None:
+        bound[first:, first:] = compile(subject.span_rule.opened(length - first), q=length - first).to("dense")[0, 0]
     if subject.layers is None:
         return (np.ones_like(bound) if "decoder" not in layer else bound)[None], False
     number = _number(layer)

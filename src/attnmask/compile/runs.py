@@ -133,12 +133,23 @@ def runs_from_single(shape: Shape, keys: int, starts: IntArray, stops: IntArray)
 
 
 def runs_from_singles(parts: Sequence[Bounds], queries: int, keys: int) -> Runs:
-    """Runs of the pairs that are in every part, each of which has been clipped to the keys."""
-    starts, stops = parts[0].starts, parts[0].stops
-    for part in parts[1:]:
-        starts, stops = np.maximum(starts, part.starts), np.minimum(stops, part.stops)
+    """Runs of the pairs that are in every part; each is of ``clip_bounds``, and is written over."""
+    starts = _combined(np.maximum, [part.starts for part in parts], neutral=0)
+    stops = _combined(np.minimum, [part.stops for part in parts], neutral=keys)
     b, h, _ = np.broadcast_shapes(*(part.shape for part in parts))
     return _runs_from_clipped((b, h, queries), keys, starts, stops)
+
+
+def _combined(extreme: np.ufunc, bounds: Sequence[IntArray], neutral: int) -> IntArray:
+    """The extreme of arrays that broadcast, in the memory of the largest: a new array costs more than the work."""
+    effective = [bound for bound in bounds if bound.size != 1 or bound.item() != neutral] or list(bounds[:1])
+    whole = np.broadcast_shapes(*(bound.shape for bound in effective))
+    at = int(np.argmax([bound.size for bound in effective]))
+    largest = effective.pop(at)
+    combined = largest if largest.shape == whole else np.broadcast_to(largest, whole).copy()
+    for bound in effective:
+        extreme(combined, bound, out=combined)
+    return combined
 
 
 def _runs_from_clipped(shape: Shape, keys: int, starts: IntArray, stops: IntArray) -> Runs:
@@ -151,12 +162,13 @@ def _runs_from_clipped(shape: Shape, keys: int, starts: IntArray, stops: IntArra
 
 
 def clip_bounds(bounds: Bounds, keys: int) -> Bounds:
-    """Bounds of one run a row that keep to the keys, in half the memory."""
+    """Bounds of one run a row that keep to the keys, on three axes and in half the memory."""
     return Bounds(bounds.shape, _clip_keys(bounds.starts, keys), _clip_keys(bounds.stops, keys))
 
 
 def _clip_keys(bound: IntArray, keys: int) -> Int32:
-    return np.clip(bound, 0, keys).astype(np.int32, copy=False)
+    clipped = np.clip(bound, 0, keys).astype(np.int32, copy=False)
+    return clipped.reshape((1,) * (3 - clipped.ndim) + clipped.shape)
 
 
 def runs_from_bounds(bounds: Bounds, queries: int, keys: int) -> Runs:

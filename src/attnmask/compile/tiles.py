@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from attnmask.compile.algebra import subtract, sweep_steps
-from attnmask.compile.runs import Int32, Int64, Runs, Shape, runs_from_counts, runs_from_dense
+from attnmask.compile.algebra import sweep_steps, symmetric_difference
+from attnmask.compile.runs import Int32, Int64, Runs, Shape, runs_from_counts, runs_from_dense, runs_from_single
 from attnmask.conventions import IntArray, TileState
 from attnmask.mask.tables import ragged_indices
 
@@ -35,7 +35,7 @@ class Tiles:
     @cached_property
     def partial(self) -> Runs:
         """Tiles that hold some pairs but not all."""
-        return subtract(self.touched, self.full)
+        return symmetric_difference(self.touched, self.full)
 
     def states(self) -> IntArray:
         """TileState of every tile, int8 (B, H, tile rows, tile columns)."""
@@ -60,6 +60,9 @@ def tiles_from_runs(runs: Runs, rows_per_tile: int, keys_per_tile: int) -> Tiles
     Returns:
         Tiles; exact, in time and memory O(rows x runs a row).
     """
+    joined = _of_joined_rows(runs, rows_per_tile, keys_per_tile)
+    if joined:
+        return Tiles(rows_per_tile, keys_per_tile, *joined)
     if len(runs.starts) <= RUNS_AT_ONCE:
         return Tiles(rows_per_tile, keys_per_tile, *_touched_and_full(runs, rows_per_tile, keys_per_tile))
     parts = [_touched_and_full(part, rows_per_tile, keys_per_tile) for part in _row_blocks(runs, rows_per_tile)]
@@ -67,6 +70,41 @@ def tiles_from_runs(runs: Runs, rows_per_tile: int, keys_per_tile: int) -> Tiles
     shape = (b, h, -(-q // rows_per_tile))
     touched, full = (_one_below_another(kind, shape) for kind in zip(*parts, strict=True))
     return Tiles(rows_per_tile, keys_per_tile, touched, full)
+
+
+def _of_joined_rows(runs: Runs, height: int, width: int) -> tuple[Runs, Runs] | None:
+    """Tiles of one run in every row, each of which touches that of the next row in its tile row; None of other sets.
+
+    Such runs cover one stretch of keys together, from the least start to the last stop, and all of them cover the
+    keys from the last start to the least stop.
+    """
+    b, h, q = runs.shape
+    if not runs.rows or not runs.one_per_row or len(runs.starts) < runs.rows:
+        return None
+    first_row = (np.arange(b * h)[:, None] * q + np.arange(0, q, height)).reshape(-1)
+    starts, stops = runs.starts, runs.stops
+    apart = starts[1:] > stops[:-1]
+    apart |= starts[:-1] > stops[1:]
+    apart[first_row[1:] - 1] = False
+    if apart.any():
+        return None
+    (least_start, least_stop), (last_start, last_stop) = (
+        [extreme.reduceat(bound, first_row) for bound in (starts, stops)] for extreme in (np.minimum, np.maximum)
+    )
+    shape, columns = (b, h, -(-q // height)), -(-runs.keys // width)
+    return (
+        _from_columns(shape, columns, least_start // width, -(-last_stop // width)),
+        _from_columns(shape, columns, -(-last_start // width), _last_full(least_stop, runs.keys, width)),
+    )
+
+
+def _from_columns(shape: Shape, columns: int, starts: IntArray, stops: IntArray) -> Runs:
+    return runs_from_single(shape, columns, starts.reshape(shape), stops.reshape(shape))
+
+
+def _last_full(stops: Int32, keys: int, width: int) -> IntArray:
+    """Tile columns that end before a key; the last one of all may be narrower."""
+    return np.where(stops == keys, -(-keys // width), stops // width)
 
 
 def _row_blocks(runs: Runs, rows_per_tile: int) -> Iterator[Runs]:
@@ -92,7 +130,7 @@ def _touched_and_full(runs: Runs, height: int, width: int) -> tuple[Runs, Runs]:
     columns = -(-runs.keys // width)
     first_touched, last_touched = runs.starts // width, -(-runs.stops // width)
     first_full = -(-runs.starts // width)
-    last_full = np.where(runs.stops == runs.keys, columns, runs.stops // width)
+    last_full = _last_full(runs.stops, runs.keys, width)
     tile_row, tile_shape, heights = _tile_rows(runs, height)
     covered = _covered if len(runs.starts) < len(heights) * columns else _counted
     touched = covered(tile_row, first_touched, last_touched, tile_shape, columns, np.ones_like(heights))

@@ -81,6 +81,11 @@ OWN: dict[str, Any] = {
     "block_types": ["recurrent", "attention"],
     "default_language": "en_XX",
 }
+# The same where another architecture means something else by the name.
+OF_TYPE: dict[str, dict[str, Any]] = {
+    "gemma4_text": {"use_bidirectional_attention": "vision"},
+    "molmo2_adapter": {"vision_feature_layer": [1, 0]},
+}
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -148,7 +153,7 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     changes: dict[str, Any] = sizes | tokens | parts
     if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares
         changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
-    changes |= {name: value for name, value in OWN.items() if name in given}
+    changes |= {name: value for name, value in {**OWN, **OF_TYPE.get(kind.model_type, {})}.items() if name in given}
     return kind(**{name: value for name, value in changes.items() if not _is_derived(kind, name)})
 
 

@@ -43,7 +43,8 @@ class Domain:
     @property
     def positions(self) -> NDArray[np.int64]:
         """Absolute positions of the query rows, shape (Q,)."""
-        return self.rows + self.offset
+        first = self.shift + self.offset
+        return np.arange(first, first + self.Q, dtype=np.int64)
 
     def shifted(self, n: int) -> Domain:
         """The same box with every query ``n`` positions later."""

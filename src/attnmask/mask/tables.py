@@ -53,19 +53,19 @@ def runs_of_equal(ids: IntArray, first: int, count: int) -> Flat:
     return counts, np.concatenate([s for _, s, _ in per_item]), np.concatenate([s for _, _, s in per_item])
 
 
-def run_of_equal(ids: IntArray, first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def run_of_equal(ids: IntArray, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
     """The same where no id comes back after another: one start and one stop (B, 1, count), both 0 for no run.
 
     None where some id does come back.
     """
-    bounds: list[NDArray[np.int64]] = []
+    bounds: list[NDArray[np.int32]] = []
     for row in ids:
         begins, ends = _stretches(row)
         member = row[begins] >= 0
         names = np.sort(row[begins][member])
         if (names[1:] == names[:-1]).any():
             return None
-        own = np.stack([begins, ends]) * member
+        own = (np.stack([begins, ends]) * member).astype(np.int32)
         bounds.append(_at_positions(np.repeat(own, ends - begins, axis=1), first, count, outside=0))
     starts, stops = np.stack(bounds, axis=1)[:, :, None]
     return starts, stops

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from attnmask.compile.algebra import intersect, runs_from_pieces, subtract, unite
+from attnmask.compile.algebra import complement, intersect, runs_from_pieces, symmetric_difference, unite
 from attnmask.compile.columns import transposed
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Int32, Runs, runs_from_counts
@@ -29,6 +30,8 @@ summary = "torch BlockMask for flex_attention, with tensors that its mask_mod re
 WHERE = "lift('flex', block_mask)"
 # Pairs of partial blocks that are asked for at once: a few tens of megabytes.
 PAIRS_AT_ONCE = 1 << 22
+# Entries of block lists that are filled in at once: what is in between takes a few megabytes.
+BLOCKS_AT_ONCE = 1 << 18
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
@@ -74,11 +77,10 @@ def lower(
     rows, keys = _block_size(block_size)
     tiles = plan.tiles(rows, keys)
     full = _without_overhang(tiles, plan)
-    partial = subtract(tiles.touched, full)
+    partial = symmetric_difference(tiles.touched, full)
+    both = _stacked(partial, full)
     lists = [
-        tensor
-        for tiles_of_side in (partial, full, transposed(partial), transposed(full))
-        for tensor in _block_lists(tiles_of_side, device, narrow)
+        one for side in (both, transposed(both)) for one in _of_partial_and_full(*_block_lists(side, device, narrow))
     ]
     return BlockMask((plan.Q, plan.K), *lists, BLOCK_SIZE=(rows, keys), mask_mod=mask_mod_of(plan.runs, device))
 
@@ -131,6 +133,15 @@ def _without_overhang(tiles: Tiles, plan: Plan) -> Runs:
     return runs_from_counts(full.shape, full.keys, counts, full.starts[keep], stops[keep])
 
 
+def _stacked(first: Runs, second: Runs) -> Runs:
+    """The items of one set, and behind them those of another."""
+    b, h, q = first.shape
+    counts, starts, stops = (
+        np.concatenate([getattr(one, name) for one in (first, second)]) for name in ("counts", "starts", "stops")
+    )
+    return runs_from_counts((2 * b, h, q), first.keys, counts, starts, stops)
+
+
 def _block_lists(tiles: Runs, device: str | torch.device, narrow: bool) -> tuple[Tensor, Tensor]:
     """How many blocks each row of blocks has, and which: these first, ascending, and then all others, ascending."""
     indptr, _ = listed = tile_lists(tiles)
@@ -143,20 +154,30 @@ def _block_lists(tiles: Runs, device: str | torch.device, narrow: bool) -> tuple
     return tensor_of(numbers.reshape(tiles.shape), device), indices
 
 
+def _of_partial_and_full(numbers: Tensor, indices: Tensor) -> Iterator[Tensor]:
+    """The lists of partial blocks, then those of full ones, of items stacked one behind the other."""
+    for of_kind in zip(numbers.chunk(2), indices.chunk(2), strict=True):
+        yield from of_kind
+
+
 def _ordered(tiles: Runs) -> Int32:
-    """All key blocks in order, from which each run of listed ones is moved to the front, behind those before it."""
-    columns = np.arange(tiles.keys, dtype=np.int32)
-    lists = np.empty((tiles.rows, tiles.keys), dtype=np.int32)
-    lists[:] = columns
-    before = np.append(0, np.cumsum(tiles.stops - tiles.starts))
-    place = before[:-1] - before[tiles.indptr[tiles.row_of_run]]
-    moved = np.flatnonzero(tiles.starts > place)
-    of_run = (tiles.row_of_run, place, tiles.starts, tiles.stops)
-    for row, at, start, stop in zip(*(one[moved].tolist() for one in of_run), strict=True):
-        line, behind = lists[row], at + stop - start
-        line[behind:stop] = line[at:start]
-        line[at:behind] = columns[start:stop]
-    return lists
+    """All key blocks in order, but that the listed ones of a row stand before the others."""
+    others = complement(tiles)
+    order = np.argsort(np.concatenate([tiles.row_of_run, others.row_of_run]), kind="stable")
+    starts, stops = (
+        np.concatenate([listed, other])[order]
+        for listed, other in ((tiles.starts, others.starts), (tiles.stops, others.stops))
+    )
+    borders = np.append(0, np.cumsum(stops - starts))
+    lists = np.empty(tiles.rows * tiles.keys, dtype=np.int32)
+    at_once = max(BLOCKS_AT_ONCE // max(tiles.keys, 1), 1)
+    for first in range(0, len(starts), at_once):
+        some = slice(first, first + at_once)
+        begins, end = borders[:-1][some], borders[1:][some][-1]
+        moved_by = (starts[some] - (begins - begins[0])).astype(np.int32)
+        moved = np.repeat(moved_by, stops[some] - starts[some])
+        np.add(moved, np.arange(len(moved), dtype=np.int32), out=lists[begins[0] : end])
+    return lists.reshape(tiles.rows, tiles.keys)
 
 
 def _narrow(listed: tuple[Int32, Int32], tiles: Runs, width: int) -> Int32:

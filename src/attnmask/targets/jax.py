@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnmask.compile.bands import Band, band_of, lengths_of
 from attnmask.compile.plan import Plan
 from attnmask.compile.plan import compile as compile_mask
 from attnmask.conventions import Align, BoolArray, IntArray
@@ -15,6 +14,7 @@ from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import whole_number
 from attnmask.mask.atoms import causal, dense, full, padding, window
 from attnmask.mask.expr import Mask
+from attnmask.targets.padded_bands import Band, band_of, lengths_of
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted, with_leading_axes
 from attnmask.targets.write import batch_items
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from attnmask.compile.algebra import intersect
-from attnmask.compile.bands import Band, band_of
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.plan import Plan
 from attnmask.compile.plan import compile as compile_mask
@@ -15,6 +14,7 @@ from attnmask.mask.arguments import positive_number
 from attnmask.mask.atoms import causal, dense, full, padding, window
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
+from attnmask.targets.padded_bands import Band, band_of
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted, ones_of
 
 name = "keras"

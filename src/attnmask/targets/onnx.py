@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from attnmask.compile.algebra import intersect
-from attnmask.compile.bands import Band, band_of, lengths_of
 from attnmask.compile.facts import is_full
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_dense, runs_from_single
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
 from attnmask.mask.arguments import is_whole, one_of
+from attnmask.targets.padded_bands import Band, band_of, lengths_of
 from attnmask.targets.read import (
     arguments_of,
     array_of,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,14 +14,19 @@ from attnmask.audit.inputs import alone, padded
 from attnmask.audit.measure import difference
 from attnmask.audit.mixers import beside_attention
 from attnmask.audit.positions import SHIFTED, padded_and_alone
-from attnmask.audit.script import generation_script
-from attnmask.audit.subject import Kind, Subject, plain_inputs
+from attnmask.audit.script import forward_script, generation_script
+from attnmask.audit.subject import Kind, Run, Subject, plain_inputs
 from attnmask.audit.verdict import Finding, Verdict
 
 NAME = "generation disagrees"
+STATIC_DIFFERS = "a text is continued otherwise with a cache of fixed size than with one that grows"
+FORWARD = "the first token is generated from other scores than one forward pass gives"
 WHAT = "a text padded on the left is continued otherwise than alone"
 CACHED = "a text is continued otherwise with a cache than without"
 TOKENS = 6
+CACHE, WITHOUT, STATIC = {"use_cache": True}, {"use_cache": False}, {"cache_implementation": "static"}
+Options = Mapping[str, Any]
+Comparable = tuple[Callable[[], tuple[Tensor, Tensor]], str]
 
 
 def applies(context: Context) -> str:
@@ -35,19 +41,19 @@ def applies(context: Context) -> str:
 def run(context: Context) -> Iterator[Finding]:
     """Greedy, with a cache and without, and the one against the other; for an encoder-decoder padded on the right."""
     for implementation in context.subject.implementations:
-        for cache in (True, False):
-            yield _judged(context, implementation, cache)
-        yield _cached(context, implementation)
+        for options in (CACHE, WITHOUT):
+            yield _judged(context, implementation, options)
+        yield from _of_one_text(context, implementation)
 
 
-def _judged(context: Context, implementation: str, cache: bool) -> Finding:
+def _judged(context: Context, implementation: str, options: Options) -> Finding:
     subject = context.subject
     side = "right" if subject.kind is Kind.ENCODER_DECODER else "left"
-    cell = {"padding": side, "implementation": implementation, "cache": "yes" if cache else "no"}
+    cell = {"padding": side, "implementation": implementation, "cache": "yes" if options is CACHE else "no"}
     subject.use(implementation)
-    batch, own = _prompts(padded(subject, side, 2).inputs), _prompts(alone(subject))
+    batch, own = (_prompts(subject, inputs) for inputs in (padded(subject, side, 2).inputs, alone(subject)))
     try:
-        together, by_itself = (scores_of(subject, inputs, cache) for inputs in (batch, own))
+        together, by_itself = (scores_of(subject, inputs, options) for inputs in (batch, own))
         scale = context.scale(implementation)
     except Exception as error:  # generate has requirements of its own
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
@@ -62,42 +68,65 @@ def _judged(context: Context, implementation: str, cache: bool) -> Finding:
     comparison, _ = padded_and_alone(subject, side, implementation, 2, "given")
     if comparison.measured(subject) > scale.threshold:
         return Finding(NAME, Verdict.NOT_APPLICABLE, "the outputs of one forward pass differ already", cell)
-    script = generation_script(subject, implementation, [(batch, cache, 1), (own, cache, 0)], TOKENS)
+    script = generation_script(subject, implementation, [(batch, options, 1), (own, options, 0)], TOKENS)
     return Finding(NAME, verdict, WHAT, cell, **measured, script=script)
 
 
-def _cached(context: Context, implementation: str) -> Finding:
-    """The prompt is longer than any window, whose cache drops keys."""
+def _of_one_text(context: Context, implementation: str) -> Iterator[Finding]:
+    """A prompt longer than any window, whose cache drops keys: beside other caches, and one forward pass."""
     subject = context.subject
-    cell = {"implementation": implementation, "cache": "yes against no"}
     subject.use(implementation)
-    own = _prompts(plain_inputs(subject))
+    own = _prompts(subject, plain_inputs(subject))
+
+    @cache
+    def usual() -> Tensor:
+        return scores_of(subject, own, CACHE)
+
+    def by(options: Options) -> Comparable:
+        script = generation_script(subject, implementation, [(own, CACHE, 0), (own, options, 0)], TOKENS)
+        return lambda: (usual(), scores_of(subject, own, options)), script
+
+    def at_once() -> tuple[Tensor, Tensor]:
+        return usual()[:, :1], subject.run(Run(own, implementation))[:, -1:]
+
+    yield _same(context, implementation, "yes against no", CACHED, by(WITHOUT))
+    if implementation == subject.implementations[0] and getattr(subject.model, "_can_compile_fullgraph", False):
+        yield _same(context, implementation, "growing against static", STATIC_DIFFERS, by(STATIC))
+    if subject.kind is Kind.CAUSAL and subject.output == "logits":
+        script = forward_script(subject, implementation, own)
+        yield _same(context, implementation, "generate against forward", FORWARD, (at_once, script))
+
+
+def _same(context: Context, implementation: str, of: str, what: str, comparable: Comparable) -> Finding:
+    """Scores of the same text, (1, steps, V), that must not differ."""
+    sides, script = comparable
+    cell = {"implementation": implementation, "cache": of}
     try:
-        cached, whole = (scores_of(subject, own, cache) for cache in (True, False))
+        one, other = sides()
         scale = context.scale(implementation)
     except Exception as error:  # as above
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
-    rows = [(0, i) for i in range(cached.shape[1])]
-    number = difference(cached, whole, rows, rows)
+    rows = [(0, i) for i in range(one.shape[1])]
+    number = difference(one, other, rows, rows)
     measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
     verdict = scale.verdict(number)
     if verdict is not Verdict.BUG:
-        return Finding(NAME, verdict, CACHED, cell, **measured)
-    if beside := beside_attention(subject, padded=False):
-        return Finding(NAME, Verdict.BY_DESIGN, CACHED, cell, **measured, cause=beside)
-    script = generation_script(subject, implementation, [(own, True, 0), (own, False, 0)], TOKENS)
-    return Finding(NAME, verdict, CACHED, cell, **measured, script=script)
+        return Finding(NAME, verdict, what, cell, **measured)
+    if beside := beside_attention(context.subject, padded=False):
+        return Finding(NAME, Verdict.BY_DESIGN, what, cell, **measured, cause=beside)
+    return Finding(NAME, verdict, what, cell, **measured, script=script)
 
 
-def _prompts(inputs: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: inputs[name] for name in ("input_ids", "attention_mask")}
+def _prompts(subject: Subject, inputs: dict[str, Any]) -> dict[str, Tensor]:
+    types = [] if subject.span_rule is None else [subject.span_rule.argument]
+    return {name: inputs[name] for name in ("input_ids", "attention_mask", *types)}
 
 
-def scores_of(subject: Subject, inputs: dict[str, Tensor], cache: bool) -> Tensor:
+def scores_of(subject: Subject, inputs: dict[str, Tensor], options: Options) -> Tensor:
     """Scores of the tokens that are generated, (B, steps, V): those of the first text decide nothing for the second."""
     model: Any = subject.model
     found = model.generate(
-        **inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, use_cache=cache,
-        output_logits=True, return_dict_in_generate=True,
+        **inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, output_logits=True,
+        return_dict_in_generate=True, **options,
     )  # fmt: skip
     return torch.stack(found.logits, 1)

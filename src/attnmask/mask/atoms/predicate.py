@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
-from attnmask.mask.tables import Flat, check_run_count, runs_of_rows
+from attnmask.mask.tables import check_run_count, runs_of_rows
 
 Rule = Callable[[Any, Any, Any, Any], Any]
+FlatInt32 = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
 PAIRS_AT_ONCE = 1 << 22
 ROWS_AT_ONCE = 256
 
@@ -23,7 +25,6 @@ ROWS_AT_ONCE = 256
 class Predicate(Atom):
     fn: Rule
     costly: ClassVar[bool] = True
-    by_row: ClassVar[bool] = True
 
     def attends(self, at: Points) -> BoolArray:
         return self._answer(at.b, at.h, at.q, at.k)
@@ -45,7 +46,7 @@ class Predicate(Atom):
             for h in range(domain.H)
             for rows in _row_blocks(domain)
         ]
-        none = np.zeros(0, dtype=np.int64)
+        none = np.zeros(0, dtype=np.int32)
         counts, first, last = (np.concatenate([none, *(block[part] for block in blocks)]) for part in range(3))
         check_run_count(len(first))
         return Bounds(shape, first, last, counts.reshape(shape))
@@ -56,12 +57,12 @@ class Predicate(Atom):
     def __repr__(self) -> str:
         return f"predicate(<{getattr(self.fn, '__qualname__', type(self.fn).__name__)}>)"
 
-    def _runs_of_block(self, domain: Domain, item: tuple[int, int], rows: slice, keys: tuple[int, int]) -> Flat:
+    def _runs_of_block(self, domain: Domain, item: tuple[int, int], rows: slice, keys: tuple[int, int]) -> FlatInt32:
         first, last = keys
         b, h = (np.array(index).reshape(1, 1) for index in item)
         answer = self._answer(b, h, domain.positions[rows, None], np.arange(first, max(first, last))[None])
         counts, starts, stops = runs_of_rows(answer)
-        return counts, starts + first, stops + first
+        return counts, (starts + first).astype(np.int32), (stops + first).astype(np.int32)
 
     def _answer(self, b: IntArray, h: IntArray, q: IntArray, k: IntArray) -> BoolArray:
         shape = np.broadcast_shapes(b.shape, h.shape, q.shape, k.shape)
