@@ -110,11 +110,32 @@ std::tuple<Tensor, Tensor, Tensor, bool> backward_of(const Tensor& grad, const T
   return {grad_q, total(sums[0]), total(sums[1]), finite};
 }
 
+// Whether PyTorch's small products take bfloat16 on this processor. Where they do not, they are of float32.
+bool multiplies_bfloat16() {
+  static const bool answer = [] {
+    at::BFloat16 a[2] = {0, 0}, b[2] = {0, 0};
+    float c[1];
+    try {
+      multiply<at::BFloat16>(1, 1, 2, a, 2, b, 1, false, c, 1);
+    } catch (const std::exception&) {
+      return false;
+    }
+    at::native::cpublas::brgemm_release(true);
+    return true;
+  }();
+  return answer;
+}
+
+bool in_halves(const Tensor& x) { return x.scalar_type() == at::kBFloat16 && multiplies_bfloat16(); }
+
+Tensor operand(const Tensor& x) { return with_rows(in_halves(x) ? x : x.to(at::kFloat)); }
+
 std::tuple<Tensor, Tensor, bool> forward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& indptr,
                                          const Tensor& starts, const Tensor& stops, int64_t set_batch, double scale) {
   Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
-  auto run = q.scalar_type() == at::kFloat ? forward_of<float> : forward_of<at::BFloat16>;
-  return run(with_rows(q), with_rows(k), with_rows(v), set, scale);
+  auto run = in_halves(q) ? forward_of<at::BFloat16> : forward_of<float>;
+  auto [out, lse, finite] = run(operand(q), operand(k), operand(v), set, scale);
+  return {out.to(q.scalar_type()), lse, finite};
 }
 
 std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -122,8 +143,11 @@ std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tens
                                                   const Tensor& starts, const Tensor& stops, int64_t set_batch,
                                                   double scale) {
   Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
-  auto run = q.scalar_type() == at::kFloat ? backward_of<float> : backward_of<at::BFloat16>;
-  return run(with_rows(grad), with_rows(q), with_rows(k), with_rows(v), with_rows(out), lse, set, scale);
+  auto run = in_halves(q) ? backward_of<at::BFloat16> : backward_of<float>;
+  auto [grad_q, grad_k, grad_v, finite] =
+      run(operand(grad), operand(q), operand(k), operand(v), operand(out), lse, set, scale);
+  at::ScalarType type = q.scalar_type();
+  return {grad_q.to(type), grad_k.to(type), grad_v.to(type), finite};
 }
 
 }  // namespace attnmask

@@ -43,8 +43,8 @@ def what_is_missing() -> str | None:
 
 @lru_cache(maxsize=1)
 def _load() -> str | None:
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return "the processor has no AVX-512"
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        return "the processor has no AVX2"
     try:
         torch.ops.load_library(_library(cache_folder()))
     except (OSError, subprocess.CalledProcessError) as error:

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#ifdef __AVX512F__
 #include <immintrin.h>
+#endif
 
 #include <cstring>
 
@@ -48,7 +50,14 @@ inline void store(Floats x, at::BFloat16* to) {
 // One bit a lane.
 typedef uint16_t Lanes;
 
-inline void fill(float* x, Lanes where, float value) { _mm512_mask_storeu_ps(x, where, _mm512_set1_ps(value)); }
+inline void fill(float* x, Lanes where, float value) {
+#ifdef __AVX512F__
+  _mm512_mask_storeu_ps(x, where, _mm512_set1_ps(value));
+#else
+  for (int64_t i = 0; i < LANES; i++)
+    if (where >> i & 1) x[i] = value;
+#endif
+}
 
 // Fills x[0, n): gaps between runs are mostly shorter than a vector.
 inline void fill(float* x, int64_t n, float value) {
