@@ -79,6 +79,28 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("attnmask-*"))
 
 
+LESSER = """
+import torch, attnmask as am
+plan = am.compile(am.causal() & am.window(left=30, right=0), q=70)
+for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+    q, k, v, grad = (torch.randn(1, 2, 70, 16, generator=torch.Generator().manual_seed(i)).to(dtype) for i in range(4))
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    results = []
+    for backend in ("native", "dense"):
+        out = am.attention(*leaves, plan, backend=backend)
+        results.append([out, *torch.autograd.grad(out, leaves, grad)])
+    for one, other in zip(*results):
+        assert one.dtype == dtype
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+"""
+
+
+@pytest.mark.parametrize("most", ["AVX2", "AVX512_CORE"])
+def test_a_processor_without_products_of_bfloat16(most: str) -> None:
+    # oneDNN, which makes PyTorch's small products, believes to run on an older processor.
+    subprocess.run([sys.executable, "-c", LESSER], env={**os.environ, "ONEDNN_MAX_CPU_ISA": most}, check=True)
+
+
 def test_backend_for_names_every_reason() -> None:
     import torch
 

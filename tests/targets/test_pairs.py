@@ -31,10 +31,14 @@ def able(kind: str, shape: str) -> dict[str, str]:
 @pytest.mark.parametrize(("shape", "pairs"), [("square", 20 * 19), ("wide, at the end", 18 * 17)])
 def test_every_pair_of_targets_that_can_hold_a_set_hands_it_on(shape: str, pairs: int) -> None:
     handed_on: set[tuple[str, str]] = set()
-    for kind in KINDS:
+    for turn, kind in enumerate(KINDS):
         plan, forms = PLANS[f"{kind}, {shape}"], able(kind, shape)
         read = {target: through(name, plan) for target, name in forms.items()}
-        for first, second in permutations(forms, 2):
+        assert all(one == plan for one in read.values())
+        for place, (first, second) in enumerate(permutations(forms, 2)):
+            # Each kind of mask goes through every target, but through an eighth of the pairs that others know already.
+            if (place + turn) % 8 and (first, second) in handed_on:
+                continue
             assert through(forms[second], read[first]) == plan, f"{kind}: {first} -> {second}"
             handed_on.add((first, second))
     assert len(handed_on) >= pairs
