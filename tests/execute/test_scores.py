@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 import attnmask as am
 from attnmask.compile.plan import Plan
 from attnmask.execute import scores
-from attnmask.execute.scores import Changes, attention_by_scores
+from attnmask.execute.scores import Changes, attention_by_scores, attention_with_changes
 from tests.execute.peers import tensors
 
+DROPOUT = Changes(dropout=0.25)
 MASKS = {
     "causal": am.causal(),
     "rows without a key": am.causal() & am.padding(lengths=[9, 33]) & ~am.sinks(2),
@@ -91,3 +93,112 @@ def test_the_way_back_drops_the_same_weights() -> None:
         torch.manual_seed(0)
         more = attention_by_scores(x + step, x + step, x + step, plan, None, 0.5, Changes(dropout=0.5)).sum()
     assert abs(float((more - out.detach().sum()) / 1e-6 - grad[0, 0, 3, 1])) < 1e-4
+
+
+NATIVE = [torch.float32, torch.bfloat16]
+MOST_ROWS = {"many rows": 150, "few rows": 3}
+
+
+def error(got: Tensor, want: Tensor) -> float:
+    return float((got.detach().double() - want.detach()).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("dtype", NATIVE, ids=str)
+@pytest.mark.parametrize("what", ["softcap", "sinks", "both"])
+@pytest.mark.parametrize("name", MASKS)
+def test_natively_the_error_is_within_twice_that_of_plain_operations(name: str, what: str, dtype: torch.dtype) -> None:
+    plan = am.compile(MASKS[name], q=150, batch=2, heads=4)
+    q, grad = tensors(*[(2, 4, 150, 32)] * 2, dtype=dtype)
+    k, v = tensors(*[(2, 2, 150, 32)] * 2, dtype=dtype)
+    given = {"softcap": 1.5, "sinks": torch.tensor([0.5, -1.0, 2.0, 0.0]).view(1, 4, 1, 1)}
+    changes = Changes(**(given if what == "both" else {what: given[what]}))
+    assert plan.backend_for(q).name == "native"
+
+    def results(attend: Callable[..., Tensor], dtype: torch.dtype) -> list[Tensor]:
+        leaves = [x.detach().to(dtype).requires_grad_() for x in (q, k, v)]
+        out = attend(*leaves, plan, None, 0.3, changes)
+        return [out, *torch.autograd.grad(out, leaves, grad.to(dtype))]
+
+    exact = results(attention_by_scores, torch.float64)
+    native, plain = results(attention_with_changes, dtype), results(attention_by_scores, dtype)
+    for ours, theirs, right in zip(native, plain, exact, strict=True):
+        assert ours.dtype == dtype
+        assert error(ours, right) <= 2 * error(theirs, right)
+    # Few rows, as in decoding, take another way forward.
+    few = attention_with_changes(q[:, :, -3:], k, v, plan[-3:], None, 0.3, changes)
+    assert error(few, exact[0][:, :, -3:]) <= 2 * error(plain[0][:, :, -3:], exact[0][:, :, -3:])
+
+
+@pytest.mark.parametrize("dtype", NATIVE, ids=str)
+def test_natively_sinks_have_the_gradient_of_the_textbook(dtype: torch.dtype) -> None:
+    plan = am.compile(MASKS["rows without a key"], q=40, batch=2, heads=4)
+    q, k, v, grad = tensors((2, 4, 40, 8), (2, 2, 40, 8), (2, 2, 40, 8), (2, 4, 40, 8), dtype=dtype)
+    sinks = torch.zeros(1, 4, 1, 1, requires_grad=True)
+    out = attention_with_changes(q, k, v, plan, None, 0.3, Changes(sinks=sinks))
+    exact = sinks.detach().double().requires_grad_()
+    want = attention_by_scores(*(x.double() for x in (q, k, v)), plan, None, 0.3, Changes(sinks=exact))
+    (ours,), (right,) = torch.autograd.grad(out, sinks, grad), torch.autograd.grad(want, exact, grad.double())
+    tolerance = 1e-5 if dtype == torch.float32 else 5e-2
+    torch.testing.assert_close(ours.double(), right, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", MOST_ROWS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)], ids=str)
+def test_natively_what_is_dropped_is_dropped_on_the_way_back(dtype: torch.dtype, tolerance: float, rows: str) -> None:
+    plan = am.compile(MASKS["windows of documents"], q=40, batch=2, heads=4)[-MOST_ROWS[rows] :]
+    changes = Changes(dropout=0.3, softcap=3.0)
+    q, k, v, grad = tensors((2, 4, plan.Q, 40), (2, 2, 40, 40), (2, 2, 40, 40), (2, 4, plan.Q, 40), dtype=dtype)
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+
+    def dropped(v: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return attention_with_changes(q, k, v, plan, None, 0.1, changes)
+
+    out = dropped(v)
+    # The values of the unit matrix show the weights.
+    kept = (dropped(torch.eye(40, dtype=dtype).expand(2, 2, 40, 40)) != 0).double() / (1 - changes.dropout)
+    exact = [x.detach().double().requires_grad_() for x in leaves]
+    keys, values = (x.repeat_interleave(2, 1) for x in exact[1:])
+    scores_ = 3 * torch.tanh(exact[0] @ keys.transpose(-1, -2) * 0.1 / 3)
+    share = scores_.masked_fill(~torch.from_numpy(plan.to("dense")), -torch.inf).softmax(-1)
+    want = share * kept @ values
+    for ours, right in zip(
+        (out, *torch.autograd.grad(out, leaves, grad)),
+        (want, *torch.autograd.grad(want, exact, grad.double())),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours.double(), right, rtol=tolerance, atol=tolerance)
+
+
+def test_natively_every_pair_is_dropped_by_its_own_coin() -> None:
+    q, k = tensors(*[(2, 4, 512, 512)] * 2, dtype=torch.float32)
+    v = torch.eye(512).expand(2, 4, 512, 512)
+    torch.manual_seed(0)
+    first, second = (attention_with_changes(q, k, v, am.compile(am.full(), q=512), None, 0.05, DROPOUT) for _ in "ab")
+    coin = (first == 0).double() - DROPOUT.dropout
+    neighbours = {
+        "row": coin[:, :, 1:] * coin[:, :, :-1],
+        "key": coin[..., 1:] * coin[..., :-1],
+        "both": coin[:, :, 1:, 1:] * coin[:, :, :-1, :-1],
+        "head": coin[:, 1:] * coin[:, :-1],
+        "item": coin[1:] * coin[:-1],
+        "call": coin * ((second == 0).double() - DROPOUT.dropout),
+    }
+    spread = DROPOUT.dropout * (1 - DROPOUT.dropout)
+    assert abs(float(coin.mean())) < 5 * math.sqrt(spread / coin.numel())
+    for name, product in neighbours.items():
+        assert abs(float(product.mean())) < 5 * spread / math.sqrt(product.numel()), name
+    for per_line in (coin.mean(-1), coin.mean(-2)):
+        assert 0.9 < float(per_line.std()) / math.sqrt(spread / 512) < 1.1
+
+
+def test_natively_numbers_that_are_none_reach_those_that_attend_to_them() -> None:
+    plan = am.compile(am.causal(), q=30)
+    for changes in (Changes(softcap=2.0), Changes(sinks=torch.zeros(1, 2, 1, 1))):
+        q, k, v = tensors(*[(1, 2, 30, 8)] * 3, dtype=torch.float32)
+        clean = attention_with_changes(q, k, v, plan, None, 0.3, changes)
+        k[0, :, 20], q[0, :, 10] = torch.inf, torch.inf
+        spoilt = attention_with_changes(q, k, v, plan, None, 0.3, changes)
+        fine = [row for row in range(20) if row != 10]
+        torch.testing.assert_close(spoilt[:, :, fine], clean[:, :, fine])
+        assert bool(spoilt[:, :, [10, *range(20, 30)]].isnan().all())

@@ -18,7 +18,7 @@ from attnmask.execute.check import check_plan, check_tensors, weights_on_four_ax
 from attnmask.execute.flex import attention_by_flex
 from attnmask.execute.fold import folded, of_one_width, unfolded
 from attnmask.execute.guard import guarded
-from attnmask.execute.native.function import NativeAttention
+from attnmask.execute.native.function import NativeAttention, Settings
 from attnmask.execute.reference import attention_reference
 from attnmask.execute.schedule import Schedule, flat_runs, schedule_from_runs, schedule_of
 from attnmask.execute.tiled import TiledAttention
@@ -140,8 +140,8 @@ def attend(
     else:
         dtype = torch.promote_types(q.dtype, torch.float64 if chosen == "reference" else torch.float32)
         out, lse = attention_reference(q, k, v, plan, w, scale, dtype)
-        out, lse = out.to(q.dtype), lse.detach().to(torch.promote_types(q.dtype, torch.float32))
-    return (out, lse) if return_lse else out
+        out, lse = out.to(q.dtype), lse.to(torch.promote_types(q.dtype, torch.float32))
+    return (out, lse.detach()) if return_lse else out
 
 
 def _under_autocast(*tensors: Tensor) -> list[Tensor]:
@@ -173,7 +173,7 @@ def _by_runs(
 
 
 def _native(q: Tensor, k: Tensor, v: Tensor, runs: Runs, scale: float) -> tuple[Tensor, Tensor]:
-    result: Any = NativeAttention.apply(q, k, v, runs, scale)  # pyright: ignore[reportUnknownVariableType]
+    result: Any = NativeAttention.apply(q, k, v, runs, Settings(scale))  # pyright: ignore[reportUnknownVariableType]
     return cast(tuple[Tensor, Tensor], result)
 
 

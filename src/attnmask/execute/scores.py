@@ -1,7 +1,8 @@
-"""Attention whose scores are more than a product of queries and keys, by blocks of rows.
+"""Attention whose scores are more than a product of queries and keys.
 
-No kernel here runs these: plain operations do, over the keys between the first and the last that a block sees. In
-training a block is computed again on the way back, so that only one block is ever held.
+The native kernel caps scores and drops weights, and a sink is a factor of what it returns. Biases of pairs, and
+machines without the kernel, take blocks of rows: plain operations over the keys between the first and the last that
+a block sees. In training a block is computed again on the way back, so that only one block is ever held.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from attnmask.compile.plan import Plan
+from attnmask.execute.backend import OBSTACLES, Call
+from attnmask.execute.fold import of_one_width
 from attnmask.execute.guard import guarded
+from attnmask.execute.native.function import NativeAttention, Settings
 
 # Of a block, over all items and heads: some megabytes.
 MOST_SCORES = 1 << 22
@@ -43,7 +47,7 @@ class Changes:
         return self.dropout > 0 or any(x is not None for x in (self.softcap, self.bias, self.sinks))
 
 
-def attention_by_scores(
+def attention_with_changes(
     q: Tensor, k: Tensor, v: Tensor, plan: Plan, weights: Tensor | None, scale: float, changes: Changes
 ) -> Tensor:
     """Output (B, H, Q, Dv) of attention over the pairs of a plan, 0 in a row without a key.
@@ -52,6 +56,24 @@ def attention_by_scores(
         q, k, v: (B, H or Hkv, L, D). plan: the set. weights: (B or 1, H or 1, Q or 1, K), 0 or more.
         scale: factor of the scores. changes: what else happens to them.
     """
+    # Weights ride along in the scores, which they must not do under a cap.
+    if changes.bias is not None or weights is not None or OBSTACLES["native"](Call(q, plan, scale=scale)):
+        return attention_by_scores(q, k, v, plan, weights, scale, changes)
+    q_wide, k, v_wide = of_one_width(q, k, v, multiple=2)
+    seed = int(torch.randint(2**62, ())) if changes.dropout else 0
+    settings = Settings(scale, changes.softcap or 0.0, changes.dropout, seed)
+    result: Any = NativeAttention.apply(q_wide, k, v_wide, plan.runs, settings)  # pyright: ignore[reportUnknownVariableType]
+    out, lse = cast(tuple[Tensor, Tensor], result)
+    if changes.sinks is not None:
+        # What the sink leaves to the keys of its share: e**lse / (e**lse + e**sink).
+        out = out * torch.sigmoid(lse - changes.sinks.squeeze(-1)).unsqueeze(-1).to(out.dtype)
+    return out[..., : v.shape[-1]]
+
+
+def attention_by_scores(
+    q: Tensor, k: Tensor, v: Tensor, plan: Plan, weights: Tensor | None, scale: float, changes: Changes
+) -> Tensor:
+    """The same by blocks of rows, of anything."""
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     run = partial(_by_blocks, plan=plan, weights=weights, scale=scale, changes=changes)
     return guarded(run, q, k, v, plan.runs)[0]

@@ -23,7 +23,7 @@ from transformers.utils.output_capturing import (
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
-from attnmask.execute.scores import Changes, attention_by_scores
+from attnmask.execute.scores import Changes, attention_with_changes
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
 from attnmask.hf.given_mask import SHAPES, check_given_masks, check_keys, plan_of_given
 from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
@@ -175,7 +175,7 @@ def attention_of_layer(
         return attention(q, k, v, mask.plan, weights=mask.weights, scale=scaling)
     scale = 1 / math.sqrt(q.shape[-1]) if scaling is None else scaling
     weights = None if mask.weights is None else weights_on_four_axes(mask.weights, q, k, scale)
-    return attention_by_scores(q, k, v, mask.plan, weights, scale, changes)
+    return attention_with_changes(q, k, v, mask.plan, weights, scale, changes)
 
 
 def refuse_unless_exact(module: nn.Module, kwargs: dict[str, Any]) -> None:

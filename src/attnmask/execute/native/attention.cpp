@@ -49,13 +49,13 @@ bool all_finite(const Heads<const T>& x, int64_t heads, int64_t kv_heads, int64_
 
 template <typename T>
 std::tuple<Tensor, Tensor, bool> forward_of(const Tensor& q, const Tensor& k, const Tensor& v, const Set& set,
-                                            double scale) {
+                                            const Changes& changes) {
   int64_t batch = q.size(0), heads = q.size(1), queries = q.size(2), kv_heads = k.size(1);
   bool many = set.has_many_rows();
   Tensor k_blocks = many ? transposed_blocks<uint32_t>(k) : k, v_right = many ? interleaved<T>(v) : v;
   Tensor out = with_rows_outermost(q), lse = at::empty({batch, heads, queries}, q.options().dtype(at::kFloat));
   Forward<T> p{read<T>(q), read<T>(k), read<T>(v), k_blocks.const_data_ptr<T>(), k_blocks.stride(1), read<T>(v_right),
-               kv_heads, q.size(3), static_cast<float>(scale), write<T>(out), lse.mutable_data_ptr<float>(), heads, queries};
+               kv_heads, q.size(3), changes, write<T>(out), lse.mutable_data_ptr<float>()};
   std::vector<Place> places;
   for (int64_t b = 0; b < batch; b++)
     for (int64_t h = 0; h < heads; h++)
@@ -66,19 +66,21 @@ std::tuple<Tensor, Tensor, bool> forward_of(const Tensor& q, const Tensor& k, co
   });
   // An infinite key can leave no trace: its weight may have become 0.
   finite = finite && (!many || all_finite(p.k, batch * kv_heads, kv_heads, k.size(2), p.D));
+  // Nor does an infinite query where scores are capped.
+  finite = finite && (changes.softcap == 0 || all_finite(p.q, batch * heads, heads, queries, p.D));
   return {out, lse, finite};
 }
 
 template <typename T>
 std::tuple<Tensor, Tensor, Tensor, bool> backward_of(const Tensor& grad, const Tensor& q, const Tensor& k,
                                                      const Tensor& v, const Tensor& out, const Tensor& lse,
-                                                     const Set& set, double scale) {
+                                                     const Tensor& grad_lse, const Set& set, const Changes& changes) {
   int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), keys = k.size(2), D = q.size(3);
   using Word = std::conditional_t<sizeof(T) == sizeof(uint32_t), uint32_t, uint16_t>;
   Tensor k_columns = transposed_blocks<Word>(k), grad_q = with_rows_outermost(q);
   Backward<T> p{read<T>(q), read<T>(k), read<T>(v), read<T>(out), read<T>(grad), k_columns.const_data_ptr<T>(),
-                k_columns.stride(1), lse.const_data_ptr<float>(), kv_heads, heads, q.size(2), D,
-                static_cast<float>(scale), write<T>(grad_q)};
+                k_columns.stride(1), lse.const_data_ptr<float>(), grad_lse.const_data_ptr<float>(), kv_heads, D, changes,
+                write<T>(grad_q)};
   // Heads of one key head add to the same gradients, so one thread has them all; where key heads are few, each is cut
   // into parts, which add up afterwards.
   int64_t owners = batch * kv_heads, parts = std::max<int64_t>(1, at::get_num_threads() / owners), group = heads / kv_heads;
@@ -130,22 +132,30 @@ bool in_halves(const Tensor& x) { return x.scalar_type() == at::kBFloat16 && mul
 
 Tensor operand(const Tensor& x) { return with_rows(in_halves(x) ? x : x.to(at::kFloat)); }
 
+Changes changes_of(const Tensor& q, double scale, double softcap, double dropout, int64_t seed) {
+  return {float(scale), float(softcap), float(dropout), seed, q.size(1), q.size(2)};
+}
+
 std::tuple<Tensor, Tensor, bool> forward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& indptr,
-                                         const Tensor& starts, const Tensor& stops, int64_t set_batch, double scale) {
+                                         const Tensor& starts, const Tensor& stops, int64_t set_batch, double scale,
+                                         double softcap, double dropout, int64_t seed) {
   Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
   auto run = in_halves(q) ? forward_of<at::BFloat16> : forward_of<float>;
-  auto [out, lse, finite] = run(operand(q), operand(k), operand(v), set, scale);
+  Changes changes = changes_of(q, scale, softcap, dropout, seed);
+  auto [out, lse, finite] = run(operand(q), operand(k), operand(v), set, changes);
   return {out.to(q.scalar_type()), lse, finite};
 }
 
-std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tensor& q, const Tensor& k, const Tensor& v,
-                                                  const Tensor& out, const Tensor& lse, const Tensor& indptr,
-                                                  const Tensor& starts, const Tensor& stops, int64_t set_batch,
-                                                  double scale) {
+std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tensor& grad_lse, const Tensor& q,
+                                                  const Tensor& k, const Tensor& v, const Tensor& out,
+                                                  const Tensor& lse, const Tensor& indptr, const Tensor& starts,
+                                                  const Tensor& stops, int64_t set_batch, double scale, double softcap,
+                                                  double dropout, int64_t seed) {
   Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
   auto run = in_halves(q) ? backward_of<at::BFloat16> : backward_of<float>;
-  auto [grad_q, grad_k, grad_v, finite] =
-      run(operand(grad), operand(q), operand(k), operand(v), operand(out), lse, set, scale);
+  Changes changes = changes_of(q, scale, softcap, dropout, seed);
+  auto [grad_q, grad_k, grad_v, finite] = run(operand(grad), operand(q), operand(k), operand(v), operand(out), lse,
+                                              grad_lse.contiguous(), set, changes);
   at::ScalarType type = q.scalar_type();
   return {grad_q.to(type), grad_k.to(type), grad_v.to(type), finite};
 }
@@ -154,11 +164,12 @@ std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tens
 
 TORCH_LIBRARY(attnmask, library) {
   library.def(
-      "forward(Tensor q, Tensor k, Tensor v, Tensor indptr, Tensor starts, Tensor stops, int set_batch, float scale)"
-      " -> (Tensor, Tensor, bool)",
+      "forward(Tensor q, Tensor k, Tensor v, Tensor indptr, Tensor starts, Tensor stops, int set_batch, float scale,"
+      " float softcap, float dropout, int seed) -> (Tensor, Tensor, bool)",
       attnmask::forward);
   library.def(
-      "backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor indptr, Tensor starts,"
-      " Tensor stops, int set_batch, float scale) -> (Tensor, Tensor, Tensor, bool)",
+      "backward(Tensor grad, Tensor grad_lse, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor indptr,"
+      " Tensor starts, Tensor stops, int set_batch, float scale, float softcap, float dropout, int seed)"
+      " -> (Tensor, Tensor, Tensor, bool)",
       attnmask::backward);
 }

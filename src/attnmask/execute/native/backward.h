@@ -12,9 +12,9 @@ struct Backward {
   Heads<const T> q, k, v, out, grad_out;
   const T* k_columns;         // keys as left factors
   int64_t k_columns_of_head;  // elements
-  const float* lse;           // (B, H, Q)
-  int64_t kv_heads, heads, queries, D;
-  float scale;
+  const float *lse, *grad_lse;  // (B, H, Q)
+  int64_t kv_heads, D;
+  Changes changes;
   Heads<T> grad_q;
 
   const T* k_at(const Place& at, int64_t key) const {
@@ -56,7 +56,7 @@ struct BackwardScratch {
 // Scores and slopes of the weights, (keys, lanes) -> weights and slopes of the scores, as left and right factors.
 template <typename T>
 struct Factors {
-  const T *weights, *slopes, *right_slopes;
+  T *weights, *slopes, *right_slopes;
 };
 
 template <typename T>
@@ -78,17 +78,48 @@ Factors<T> slopes_of_scores(BackwardScratch<T>& s, int64_t count, int64_t lanes,
   return {weights, slopes, right};
 }
 
+// Scores become capped; slopes of the weights, what is left of them but for the weight and the scale.
+template <typename T>
+void change_columns(const Changes& changes, BackwardScratch<T>& s, const Stretch& keys, int64_t lanes,
+                    const uint32_t* coins, const float* delta) {
+  for (int64_t j = 0; j < keys.count(); j++)
+    for (int64_t i = 0; i < lanes; i += LANES) {
+      float *score = &s.scores[j * lanes + i], *slope = &s.slopes[j * lanes + i];
+      Floats change = all(1.0f), kept = all(1.0f);
+      if (changes.dropout != 0) kept = changes.keeps(load(coins + i), uint32_t(keys.from + j) - Words{}) / changes.kept();
+      if (changes.softcap != 0) {
+        Floats tanh = changes.tanh_of_score(load(score));
+        store(tanh * (changes.softcap / changes.scale), score);
+        change = 1.0f - tanh * tanh;
+      }
+      store((load(slope) * kept - load(delta + i)) * change, slope);
+    }
+}
+
+template <typename T>
+void drop_columns(const Changes& changes, T* weights, const Stretch& keys, int64_t lanes, const uint32_t* coins) {
+  if (changes.dropout == 0) return;
+  for (int64_t j = 0; j < keys.count(); j++)
+    for (int64_t i = 0; i < lanes; i += LANES) {
+      T* weight = weights + j * lanes + i;
+      Floats kept = changes.keeps(load(coins + i), uint32_t(keys.from + j) - Words{}) / changes.kept();
+      store(load(weight) * kept, weight);
+    }
+}
+
 // Adds to the gradients of keys and values (keys, D) of one key head, writes those of the queries.
 template <typename T>
 void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* grad_v, BackwardScratch<T>& s) {
   const Tile& tile = *at.tile;
-  int64_t D = p.D, lanes = rounded_up(tile.rows, LANES);
-  const float* lse = p.lse + (at.b * p.heads + at.h) * p.queries + tile.row;
-  float minus_lse[TILE_ROWS], delta[TILE_ROWS];
+  int64_t D = p.D, lanes = rounded_up(tile.rows, LANES), place = p.changes.place(at.b, at.h, tile.row);
+  float minus_lse[TILE_ROWS], delta[TILE_ROWS], zeros[TILE_ROWS] = {};
+  uint32_t coins[TILE_ROWS];
   for (int64_t i = 0; i < lanes; i++) {
-    bool attends = i < tile.rows && lse[i] > NEVER;
-    minus_lse[i] = attends ? -lse[i] : NEVER;
-    delta[i] = attends ? dot(p.out.at(at.b, at.h, tile.row + i), p.grad_out.at(at.b, at.h, tile.row + i), D) : 0;
+    bool attends = i < tile.rows && p.lse[place + i] > NEVER;
+    minus_lse[i] = attends ? -p.lse[place + i] : NEVER;
+    delta[i] = 0;
+    if (attends) delta[i] = dot(p.out.at(at.b, at.h, tile.row + i), p.grad_out.at(at.b, at.h, tile.row + i), D) - p.grad_lse[place + i];
+    coins[i] = p.changes.coin_of_row(place + i);
     s.check.add(delta[i]);
   }
   bool summed = !tile.stretches.empty();
@@ -99,8 +130,11 @@ void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* 
     const T *k = p.k.at(at.b, at.kv_head, keys.from), *v = p.v.at(at.b, at.kv_head, keys.from);
     multiply<T>(count, lanes, D, k, p.k.row, s.q.by_column.data(), lanes, false, s.scores.data(), lanes);
     multiply<T>(count, lanes, D, v, p.v.row, s.grad.by_column.data(), lanes, false, s.slopes.data(), lanes);
+    bool changed = p.changes.any();
+    if (changed) change_columns(p.changes, s, keys, lanes, coins, delta);
     if (!keys.full) cut_columns(s.scores.data(), keys, *at.runs, tile, lanes);
-    Factors<T> f = slopes_of_scores(s, count, lanes, minus_lse, delta, p.scale);
+    Factors<T> f = slopes_of_scores(s, count, lanes, minus_lse, changed ? zeros : delta, p.changes.scale);
+    drop_columns(p.changes, f.weights, keys, lanes, coins);
     multiply<T>(count, D, lanes, f.weights, lanes, s.grad.by_row.data(), D, true, grad_v + keys.from * D, D);
     multiply<T>(count, D, lanes, f.slopes, lanes, s.q.by_row.data(), D, true, grad_k + keys.from * D, D);
     multiply<T>(D, lanes, rounded_up(count, ROWS_OF_WORD<T>), p.k_at(at, keys.from), BLOCK, f.right_slopes, lanes, add,

@@ -1,6 +1,7 @@
 // Output and log-sum-exp of one tile.
 #pragma once
 
+#include "changes.h"
 #include "softmax.h"
 
 namespace attnmask {
@@ -19,10 +20,9 @@ struct Forward {
   int64_t k_blocks_of_head;  // elements
   Heads<const T> v_right;    // values as right factors
   int64_t kv_heads, D;
-  float scale;
+  Changes changes;
   Heads<T> out;
   float* lse;  // (B, H, Q)
-  int64_t heads, queries;
 
   const T* k_at(const Place& at, int64_t key) const {
     return k_blocks + (at.b * kv_heads + at.kv_head) * k_blocks_of_head + in_blocks(key, D, ROWS_OF_WORD<T>);
@@ -60,15 +60,15 @@ template <typename T>
 void finish_row(const Forward<T>& p, const Place& at, int64_t i, const RowSum& total, const float* sums, Check& check) {
   int64_t row = at.tile->row + i, d = 0;
   T* out = p.out.at(at.b, at.h, row);
-  float& lse = p.lse[(at.b * p.heads + at.h) * p.queries + row];
+  float& lse = p.lse[p.changes.place(at.b, at.h, row)];
   if (at.runs->empty(row)) {
     std::fill_n(out, p.D, T(0));
     lse = NEVER;
     return;
   }
-  lse = total.greatest * p.scale + std::log(total.sum);
+  lse = total.greatest * p.changes.scale + std::log(total.sum);
   check.add(lse);
-  float factor = 1 / total.sum;
+  float factor = 1 / (total.sum * p.changes.kept());
   for (; d + LANES <= p.D; d += LANES) {
     Floats value = load(sums + d) * factor;
     check.add(value);
@@ -99,14 +99,17 @@ void forward_many_rows(const Forward<T>& p, const Place& at, ForwardScratch<T>& 
   for (const Stretch& keys : tile.stretches) {
     int64_t count = keys.count(), width = rounded_up(count, LANES);
     multiply<T>(rows, count, D, s.rows.data(), D, p.k_at(at, keys.from), BLOCK, false, s.scores.data(), width);
+    p.changes.cap(s.scores.data(), rows * width);
     for (int64_t i = 0; i < tile.rows; i++) {
       float* scores = &s.scores[i * width];
+      T* weights = s.weights() + i * width;
       auto [a, b] = cut(scores, keys, *at.runs, tile.row + i);
-      float factor = exponentials<T>(scores, a, b, width, p.scale, s.weights() + i * width, total[i]);
+      float factor = exponentials<T>(scores, a, b, width, p.changes.scale, weights, total[i]);
+      p.changes.drop(weights, a, b, p.changes.place(at.b, at.h, tile.row + i), keys.from);
       if (summed) scale_by(&s.sums[i * D], D, factor);
     }
-    multiply<T>(rows, D, rounded_up(count, ROWS_OF_WORD<T>), s.weights(), width, p.v_right.at(at.b, at.kv_head, keys.from), p.v_right.row, summed,
-                s.sums.data(), D);
+    multiply<T>(rows, D, rounded_up(count, ROWS_OF_WORD<T>), s.weights(), width,
+                p.v_right.at(at.b, at.kv_head, keys.from), p.v_right.row, summed, s.sums.data(), D);
     summed = true;
   }
   for (int64_t i = 0; i < tile.rows; i++) finish_row(p, at, i, total[i], &s.sums[i * D], s.check);
@@ -134,8 +137,10 @@ void forward_row(const Forward<T>& p, const Place& at, int64_t i, ForwardScratch
         scores[j] = dot(q, p.k.at(at.b, at.kv_head, from + j), D);
         s.check.add(scores[j]);
       }
+      p.changes.cap(scores, to - from);
       auto [a, b] = cut(scores, {from, to, true}, *at.runs, row);
-      scale_by(sums, D, exponentials<float>(scores, a, b, b, p.scale, scores, total));
+      scale_by(sums, D, exponentials<float>(scores, a, b, b, p.changes.scale, scores, total));
+      p.changes.drop(scores, a, b, p.changes.place(at.b, at.h, row), from);
       for (int64_t j = 0; j < to - from; j++) add_scaled(p.v.at(at.b, at.kv_head, from + j), scores[j], D, sums);
     }
   finish_row(p, at, i, total, sums, s.check);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -17,45 +18,54 @@ from attnmask.execute.tiled import refuse_second_derivative
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-class NativeAttention(torch.autograd.Function):
-    """``apply(q, k, v, runs, scale)`` -> output and log-sum-exp.
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of a call: the factor of the scores, their cap (0 for none), the share of the weights that is dropped."""
 
-    q is (B, H, Q, D), k and v are (B, Hkv, K, D) with an even D, float32 or bfloat16. The log-sum-exp, in float32, has
-    no gradient. The kernel tells whether a non-finite number may have come from where it must not; only then are the
-    tensors searched.
+    scale: float
+    softcap: float = 0.0
+    dropout: float = 0.0
+    seed: int = 0
+
+
+class NativeAttention(torch.autograd.Function):
+    """``apply(q, k, v, runs, settings)`` -> output and log-sum-exp, both differentiable.
+
+    q is (B, H, Q, D), k and v are (B, Hkv, K, D) with an even D, float32 or bfloat16; the log-sum-exp is float32. The
+    kernel tells whether a non-finite number may have come from where it must not; only then are the tensors searched.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, runs: Runs, scale: float) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, runs: Runs, settings: Settings) -> tuple[Tensor, Tensor]:
         set_of = tuple(torch.tensor(array) for array in (runs.indptr, runs.starts, runs.stops))
-        out, lse, finite = torch.ops.attnmask.forward(q, k, v, *set_of, runs.shape[0], scale)
+        numbers = runs.shape[0], *astuple(settings)
+        out, lse, finite = torch.ops.attnmask.forward(q, k, v, *set_of, *numbers)
         poisoned = None
         if not finite:
             bad_rows, bad_keys = nonfinite_rows(q), nonfinite_rows(k, v)
             q, k, v = emptied(q, bad_rows), emptied(k, bad_keys), emptied(v, bad_keys)
-            out, lse, _ = torch.ops.attnmask.forward(q, k, v, *set_of, runs.shape[0], scale)
+            out, lse, _ = torch.ops.attnmask.forward(q, k, v, *set_of, *numbers)
             poisoned = poisoned_rows_of(runs, bad_rows, bad_keys, q)
             out, lse = emptied(out, poisoned, torch.nan), emptied(lse, poisoned, torch.nan)
         ctx.save_for_backward(q, k, v, out, lse, *set_of, *([] if poisoned is None else [poisoned]))
-        ctx.runs, ctx.scale = runs, scale
-        ctx.mark_non_differentiable(lse)
+        ctx.runs, ctx.numbers = runs, numbers
         return out, lse
 
     @staticmethod
-    def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad_out: Tensor, grad_lse: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_second_derivative()
         q, k, v, out, lse, *rest = ctx.saved_tensors
         poisoned = rest[3] if len(rest) > 3 else None
         if poisoned is None:
-            grads, finite = _grads(ctx, grad_out, q, k, v, out, lse)
+            grads, finite = _grads(ctx, grad_out, grad_lse, q, k, v, out, lse)
             if finite:
                 return (*grads, None, None)
-        bad = poisoned_rows_of(ctx.runs, nonfinite_rows(grad_out), None, q)
+        bad = poisoned_rows_of(ctx.runs, nonfinite_rows(grad_out, grad_lse.unsqueeze(-1)), None, q)
         poisoned = bad if poisoned is None else poisoned if bad is None else poisoned | bad
         bad_keys = nonfinite_rows(k, v)  # nobody attends to them, or the kernel would have found them before
         k, v = emptied(k, bad_keys), emptied(v, bad_keys)
-        grad_out, out, lse = emptied(grad_out, poisoned), emptied(out, poisoned), emptied(lse, poisoned, -torch.inf)
-        grads = _grads(ctx, grad_out, q, k, v, out, lse)[0]
+        grad_out, grad_lse, out = (emptied(x, poisoned) for x in (grad_out, grad_lse, out))
+        grads = _grads(ctx, grad_out, grad_lse, q, k, v, out, emptied(lse, poisoned, -torch.inf))[0]
         if poisoned is not None:
             keys = _keys_attended_by(ctx.runs, poisoned, k)
             grads = [emptied(grad, rows, torch.nan) for grad, rows in zip(grads, (poisoned, keys, keys), strict=True)]
@@ -66,9 +76,9 @@ def _grads(ctx: Any, *tensors: Tensor) -> tuple[list[Tensor], bool]:
     """Gradients of q, k and v, and whether all that went into them was finite; rows whose lse is -inf have none.
 
     Args:
-        tensors: the gradient of the output, then q, k, v, the output and its lse.
+        tensors: the gradients of the output and of its lse, then q, k, v, the output and its lse.
     """
-    result: Any = torch.ops.attnmask.backward(*tensors, *ctx.saved_tensors[5:8], ctx.runs.shape[0], ctx.scale)
+    result: Any = torch.ops.attnmask.backward(*tensors, *ctx.saved_tensors[5:8], *ctx.numbers)
     *grads, finite = result
     return grads, finite
 
