@@ -96,6 +96,7 @@ def test_the_way_back_drops_the_same_weights() -> None:
 
 
 NATIVE = [torch.float32, torch.bfloat16]
+WHAT = ["softcap", "bias", "bias by item", "bias by key", "sinks", "cap and sinks", "bias and sinks"]
 MOST_ROWS = {"many rows": 150, "few rows": 3}
 
 
@@ -104,28 +105,45 @@ def error(got: Tensor, want: Tensor) -> float:
 
 
 @pytest.mark.parametrize("dtype", NATIVE, ids=str)
-@pytest.mark.parametrize("what", ["softcap", "sinks", "both"])
+@pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("name", MASKS)
 def test_natively_the_error_is_within_twice_that_of_plain_operations(name: str, what: str, dtype: torch.dtype) -> None:
     plan = am.compile(MASKS[name], q=150, batch=2, heads=4)
     q, grad = tensors(*[(2, 4, 150, 32)] * 2, dtype=dtype)
     k, v = tensors(*[(2, 2, 150, 32)] * 2, dtype=dtype)
-    given = {"softcap": 1.5, "sinks": torch.tensor([0.5, -1.0, 2.0, 0.0]).view(1, 4, 1, 1)}
-    changes = Changes(**(given if what == "both" else {what: given[what]}))
+    sinks = torch.tensor([0.5, -1.0, 2.0, 0.0]).view(1, 4, 1, 1)
+    bias, by_item, by_key = tensors((1, 4, 150, 150), (2, 4, 150, 150), (2, 1, 1, 150), dtype=torch.float32)
+    given = {
+        "softcap": {"softcap": 1.5},
+        "bias": {"bias": bias},
+        "bias by item": {"bias": by_item},
+        "bias by key": {"bias": by_key},
+        "sinks": {"sinks": sinks},
+        "cap and sinks": {"softcap": 1.5, "sinks": sinks},
+        "bias and sinks": {"bias": bias, "sinks": sinks},
+    }[what]
     assert plan.backend_for(q).name == "native"
 
     def results(attend: Callable[..., Tensor], dtype: torch.dtype) -> list[Tensor]:
         leaves = [x.detach().to(dtype).requires_grad_() for x in (q, k, v)]
-        out = attend(*leaves, plan, None, 0.3, changes)
+        changes = dict(given)
+        if "bias" in given:
+            # Biases are learnt in float32.
+            exact = torch.float64 if dtype == torch.float64 else torch.float32
+            leaves.append(given["bias"].to(exact).requires_grad_())
+            changes["bias"] = leaves[-1]
+        out = attend(*leaves[:3], plan, None, 0.3, Changes(**changes))
         return [out, *torch.autograd.grad(out, leaves, grad.to(dtype))]
 
     exact = results(attention_by_scores, torch.float64)
     native, plain = results(attention_with_changes, dtype), results(attention_by_scores, dtype)
     for ours, theirs, right in zip(native, plain, exact, strict=True):
-        assert ours.dtype == dtype
+        assert ours.dtype == theirs.dtype
         assert error(ours, right) <= 2 * error(theirs, right)
     # Few rows, as in decoding, take another way forward.
-    few = attention_with_changes(q[:, :, -3:], k, v, plan[-3:], None, 0.3, changes)
+    if "bias" in given and given["bias"].shape[2] > 1:
+        given["bias"] = given["bias"][:, :, -3:]
+    few = attention_with_changes(q[:, :, -3:], k, v, plan[-3:], None, 0.3, Changes(**given))
     assert error(few, exact[0][:, :, -3:]) <= 2 * error(plain[0][:, :, -3:], exact[0][:, :, -3:])
 
 

@@ -173,7 +173,7 @@ def _by_runs(
 
 
 def _native(q: Tensor, k: Tensor, v: Tensor, runs: Runs, scale: float) -> tuple[Tensor, Tensor]:
-    result: Any = NativeAttention.apply(q, k, v, runs, Settings(scale))  # pyright: ignore[reportUnknownVariableType]
+    result: Any = NativeAttention.apply(q, k, v, None, runs, Settings(scale))  # pyright: ignore[reportUnknownVariableType]
     return cast(tuple[Tensor, Tensor], result)
 
 

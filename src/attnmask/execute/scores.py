@@ -1,8 +1,8 @@
 """Attention whose scores are more than a product of queries and keys.
 
-The native kernel caps scores and drops weights, and a sink is a factor of what it returns. Biases of pairs, and
-machines without the kernel, take blocks of rows: plain operations over the keys between the first and the last that
-a block sees. In training a block is computed again on the way back, so that only one block is ever held.
+The native kernel caps scores or adds biases, and drops weights; a sink is a factor of what it returns. What is left,
+and machines without the kernel, take blocks of rows: plain operations over the keys between the first and the last
+that a block sees. In training a block is computed again on the way back, so that only one block is ever held.
 """
 
 from __future__ import annotations
@@ -56,18 +56,26 @@ def attention_with_changes(
         q, k, v: (B, H or Hkv, L, D). plan: the set. weights: (B or 1, H or 1, Q or 1, K), 0 or more.
         scale: factor of the scores. changes: what else happens to them.
     """
-    # Weights ride along in the scores, which they must not do under a cap.
-    if changes.bias is not None or weights is not None or OBSTACLES["native"](Call(q, plan, scale=scale)):
+    # Weights of tokens ride along in the scores; those, and the gradients of biases, would be capped.
+    capped_bias = changes.bias is not None and changes.softcap is not None
+    if weights is not None or capped_bias or OBSTACLES["native"](Call(q, plan, scale=scale)):
         return attention_by_scores(q, k, v, plan, weights, scale, changes)
     q_wide, k, v_wide = of_one_width(q, k, v, multiple=2)
     seed = int(torch.randint(2**62, ())) if changes.dropout else 0
     settings = Settings(scale, changes.softcap or 0.0, changes.dropout, seed)
-    result: Any = NativeAttention.apply(q_wide, k, v_wide, plan.runs, settings)  # pyright: ignore[reportUnknownVariableType]
+    bias = None if changes.bias is None else _by_pair(changes.bias, q, k)
+    result: Any = NativeAttention.apply(q_wide, k, v_wide, bias, plan.runs, settings)  # pyright: ignore[reportUnknownVariableType]
     out, lse = cast(tuple[Tensor, Tensor], result)
     if changes.sinks is not None:
         # What the sink leaves to the keys of its share: e**lse / (e**lse + e**sink).
         out = out * torch.sigmoid(lse - changes.sinks.squeeze(-1)).unsqueeze(-1).to(out.dtype)
     return out[..., : v.shape[-1]]
+
+
+def _by_pair(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    """A bias as (B or 1, H, Q, K) in float32, with keys side by side."""
+    whole = bias.float().expand(-1, q.shape[1], q.shape[2], k.shape[2])
+    return whole if whole.stride(3) == 1 else whole.contiguous()
 
 
 def attention_by_scores(

@@ -74,22 +74,24 @@ std::tuple<Tensor, Tensor, bool> forward_of(const Tensor& q, const Tensor& k, co
 template <typename T>
 std::tuple<Tensor, Tensor, Tensor, bool> backward_of(const Tensor& grad, const Tensor& q, const Tensor& k,
                                                      const Tensor& v, const Tensor& out, const Tensor& lse,
-                                                     const Tensor& grad_lse, const Set& set, const Changes& changes) {
+                                                     const Tensor& grad_lse, Tensor& grad_bias, const Set& set,
+                                                     const Changes& changes) {
   int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), keys = k.size(2), D = q.size(3);
   using Word = std::conditional_t<sizeof(T) == sizeof(uint32_t), uint32_t, uint16_t>;
   Tensor k_columns = transposed_blocks<Word>(k), grad_q = with_rows_outermost(q);
   Backward<T> p{read<T>(q), read<T>(k), read<T>(v), read<T>(out), read<T>(grad), k_columns.const_data_ptr<T>(),
                 k_columns.stride(1), lse.const_data_ptr<float>(), grad_lse.const_data_ptr<float>(), kv_heads, D, changes,
-                write<T>(grad_q)};
-  // Heads of one key head add to the same gradients, so one thread has them all; where key heads are few, each is cut
-  // into parts, which add up afterwards.
-  int64_t owners = batch * kv_heads, parts = std::max<int64_t>(1, at::get_num_threads() / owners), group = heads / kv_heads;
+                write<T>(grad_q), grad_bias.numel() ? write<float>(grad_bias) : Heads<float>{}};
+  // Heads of one key head add to the same gradients, so one thread has them all, and all items where they share their
+  // biases' gradients; where key heads are few, each is cut into parts, which add up afterwards.
+  bool items_apart = !p.grad_bias.data || p.grad_bias.batch > 0;
+  int64_t items = items_apart ? batch : 1, owners = items * kv_heads, group = heads / kv_heads, size = keys * D;
+  int64_t parts = p.grad_bias.data ? 1 : std::max<int64_t>(1, at::get_num_threads() / owners);
   // Sums are in float32: where the gradients are, and are not added up, each thread has its own instead of a tensor.
   bool summed_apart = parts == 1 && sizeof(T) < sizeof(float);
   Tensor sums = at::empty({2, parts, batch, kv_heads, keys, D}, k.options().dtype(summed_apart ? k.scalar_type() : at::kFloat));
-  bool finite = in_parallel<BackwardScratch<T>>(owners * parts, D, ROWS_OF_WORD<T> > 1, [&](auto& scratch, int64_t i) {
-    int64_t owner = i / parts, part = i % parts, b = owner / kv_heads, kv_head = owner % kv_heads, size = keys * D;
-    int64_t place = (part * owners + owner) * size;
+  const auto of_item = [&](auto& scratch, int64_t part, int64_t b, int64_t kv_head) {
+    int64_t place = ((part * batch + b) * kv_heads + kv_head) * size;
     if (summed_apart) scratch.key_sums.resize(2 * size);
     float* grad_k = summed_apart ? scratch.key_sums.data() : sums.mutable_data_ptr<float>() + place;
     float* grad_v = summed_apart ? grad_k + size : grad_k + sums.stride(0);
@@ -105,9 +107,14 @@ std::tuple<Tensor, Tensor, Tensor, bool> backward_of(const Tensor& grad, const T
       std::copy_n(grad_k, size, to);
       std::copy_n(grad_v, size, to + sums.stride(0));
     }
+  };
+  bool finite = in_parallel<BackwardScratch<T>>(owners * parts, D, ROWS_OF_WORD<T> > 1, [&](auto& scratch, int64_t i) {
+    int64_t owner = i / parts, kv_head = owner % kv_heads, first = owner / kv_heads;
+    for (int64_t b = first; b < (items_apart ? first + 1 : batch); b++) of_item(scratch, i % parts, b, kv_head);
   });
   // Tiles of few rows look at their own pairs alone when going forward, but not here.
-  finite = finite && all_finite(p.k, owners, kv_heads, keys, D) && all_finite(p.v, owners, kv_heads, keys, D);
+  finite = finite && all_finite(p.k, batch * kv_heads, kv_heads, keys, D) &&
+           all_finite(p.v, batch * kv_heads, kv_heads, keys, D);
   const auto total = [&](const Tensor& x) { return (parts > 1 ? x.sum(0) : x[0]).to(k.scalar_type()); };
   return {grad_q, total(sums[0]), total(sums[1]), finite};
 }
@@ -132,30 +139,36 @@ bool in_halves(const Tensor& x) { return x.scalar_type() == at::kBFloat16 && mul
 
 Tensor operand(const Tensor& x) { return with_rows(in_halves(x) ? x : x.to(at::kFloat)); }
 
-Changes changes_of(const Tensor& q, double scale, double softcap, double dropout, int64_t seed) {
-  return {float(scale), float(softcap), float(dropout), seed, q.size(1), q.size(2)};
+Changes changes_of(const Tensor& q, const std::optional<Tensor>& bias, double scale, double softcap, double dropout,
+                   int64_t seed) {
+  Bias added;
+  if (bias) added = {bias->const_data_ptr<float>(), bias->stride(0), bias->stride(1), bias->stride(2)};
+  return {float(scale), float(softcap), added, float(dropout), seed, q.size(1), q.size(2)};
 }
 
-std::tuple<Tensor, Tensor, bool> forward(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& indptr,
-                                         const Tensor& starts, const Tensor& stops, int64_t set_batch, double scale,
-                                         double softcap, double dropout, int64_t seed) {
+std::tuple<Tensor, Tensor, bool> forward(const Tensor& q, const Tensor& k, const Tensor& v,
+                                         const std::optional<Tensor>& bias, const Tensor& indptr, const Tensor& starts,
+                                         const Tensor& stops, int64_t set_batch, double scale, double softcap,
+                                         double dropout, int64_t seed) {
   Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
   auto run = in_halves(q) ? forward_of<at::BFloat16> : forward_of<float>;
-  Changes changes = changes_of(q, scale, softcap, dropout, seed);
+  Changes changes = changes_of(q, bias, scale, softcap, dropout, seed);
   auto [out, lse, finite] = run(operand(q), operand(k), operand(v), set, changes);
   return {out.to(q.scalar_type()), lse, finite};
 }
 
+// Adds to the gradient of the biases, if that has any elements.
 std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tensor& grad_lse, const Tensor& q,
-                                                  const Tensor& k, const Tensor& v, const Tensor& out,
-                                                  const Tensor& lse, const Tensor& indptr, const Tensor& starts,
-                                                  const Tensor& stops, int64_t set_batch, double scale, double softcap,
-                                                  double dropout, int64_t seed) {
+                                                  const Tensor& k, const Tensor& v, const std::optional<Tensor>& bias,
+                                                  const Tensor& out, const Tensor& lse, Tensor grad_bias,
+                                                  const Tensor& indptr, const Tensor& starts, const Tensor& stops,
+                                                  int64_t set_batch, double scale, double softcap, double dropout,
+                                                  int64_t seed) {
   Set set = set_of(indptr, starts, stops, set_batch, q.size(2), k.size(2));
   auto run = in_halves(q) ? backward_of<at::BFloat16> : backward_of<float>;
-  Changes changes = changes_of(q, scale, softcap, dropout, seed);
+  Changes changes = changes_of(q, bias, scale, softcap, dropout, seed);
   auto [grad_q, grad_k, grad_v, finite] = run(operand(grad), operand(q), operand(k), operand(v), operand(out), lse,
-                                              grad_lse.contiguous(), set, changes);
+                                              grad_lse.contiguous(), grad_bias, set, changes);
   at::ScalarType type = q.scalar_type();
   return {grad_q.to(type), grad_k.to(type), grad_v.to(type), finite};
 }
@@ -164,12 +177,12 @@ std::tuple<Tensor, Tensor, Tensor, bool> backward(const Tensor& grad, const Tens
 
 TORCH_LIBRARY(attnmask, library) {
   library.def(
-      "forward(Tensor q, Tensor k, Tensor v, Tensor indptr, Tensor starts, Tensor stops, int set_batch, float scale,"
-      " float softcap, float dropout, int seed) -> (Tensor, Tensor, bool)",
+      "forward(Tensor q, Tensor k, Tensor v, Tensor? bias, Tensor indptr, Tensor starts, Tensor stops, int set_batch,"
+      " float scale, float softcap, float dropout, int seed) -> (Tensor, Tensor, bool)",
       attnmask::forward);
   library.def(
-      "backward(Tensor grad, Tensor grad_lse, Tensor q, Tensor k, Tensor v, Tensor out, Tensor lse, Tensor indptr,"
-      " Tensor starts, Tensor stops, int set_batch, float scale, float softcap, float dropout, int seed)"
-      " -> (Tensor, Tensor, Tensor, bool)",
+      "backward(Tensor grad, Tensor grad_lse, Tensor q, Tensor k, Tensor v, Tensor? bias, Tensor out, Tensor lse,"
+      " Tensor(a!) grad_bias, Tensor indptr, Tensor starts, Tensor stops, int set_batch, float scale, float softcap,"
+      " float dropout, int seed) -> (Tensor, Tensor, Tensor, bool)",
       attnmask::backward);
 }

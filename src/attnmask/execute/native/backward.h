@@ -16,6 +16,7 @@ struct Backward {
   int64_t kv_heads, D;
   Changes changes;
   Heads<T> grad_q;
+  Heads<float> grad_bias;  // of no data where it is not asked for
 
   const T* k_at(const Place& at, int64_t key) const {
     return k_columns + (at.b * kv_heads + at.kv_head) * k_columns_of_head + in_blocks(key, D, 1);
@@ -107,6 +108,15 @@ void drop_columns(const Changes& changes, T* weights, const Stretch& keys, int64
     }
 }
 
+// Slopes of the scores, (keys, lanes), are those of the biases but for the scale.
+template <typename T>
+void add_slopes(const Backward<T>& p, const Place& at, const Stretch& keys, const T* slopes, int64_t lanes) {
+  for (int64_t i = 0; i < at.tile->rows; i++) {
+    float* grad = p.grad_bias.at(at.b, at.h, at.tile->row + i) + keys.from;
+    for (int64_t j = 0; j < keys.count(); j++) grad[j] += static_cast<float>(slopes[j * lanes + i]) / p.changes.scale;
+  }
+}
+
 // Adds to the gradients of keys and values (keys, D) of one key head, writes those of the queries.
 template <typename T>
 void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* grad_v, BackwardScratch<T>& s) {
@@ -132,9 +142,12 @@ void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* 
     multiply<T>(count, lanes, D, v, p.v.row, s.grad.by_column.data(), lanes, false, s.slopes.data(), lanes);
     bool changed = p.changes.any();
     if (changed) change_columns(p.changes, s, keys, lanes, coins, delta);
+    for (int64_t i = 0; i < tile.rows; i++)
+      p.changes.add_bias(&s.scores[i], count, at.b, at.h, tile.row + i, keys.from, lanes);
     if (!keys.full) cut_columns(s.scores.data(), keys, *at.runs, tile, lanes);
     Factors<T> f = slopes_of_scores(s, count, lanes, minus_lse, changed ? zeros : delta, p.changes.scale);
     drop_columns(p.changes, f.weights, keys, lanes, coins);
+    if (p.grad_bias.data) add_slopes(p, at, keys, f.slopes, lanes);
     multiply<T>(count, D, lanes, f.weights, lanes, s.grad.by_row.data(), D, true, grad_v + keys.from * D, D);
     multiply<T>(count, D, lanes, f.slopes, lanes, s.q.by_row.data(), D, true, grad_k + keys.from * D, D);
     multiply<T>(D, lanes, rounded_up(count, ROWS_OF_WORD<T>), p.k_at(at, keys.from), BLOCK, f.right_slopes, lanes, add,

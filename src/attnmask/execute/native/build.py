@@ -126,7 +126,7 @@ def _what_fails() -> str | None:
         x = torch.ones(1, 1, 8, 16, dtype=dtype)
         runs = torch.arange(9, dtype=torch.int32), *(end.repeat(8) for end in ends)
         try:
-            torch.ops.attnmask.forward(x, x, x, *runs, 1, 1.0, 0.0, 0.0, 0)
+            torch.ops.attnmask.forward(x, x, x, None, *runs, 1, 1.0, 0.0, 0.0, 0)
         except RuntimeError as error:
             return f"PyTorch has no small matrix products of {dtype} here: {str(error).splitlines()[0]}"
     return None

@@ -33,9 +33,18 @@ inline Words lanes_from(uint32_t first) {
   return lanes;
 }
 
+// What is added to the score of every pair, (B, H, Q, K) with any strides but the last, which is 1; null for nothing.
+struct Bias {
+  const float* data = nullptr;
+  int64_t batch = 0, head = 0, row = 0;
+
+  const float* at(int64_t b, int64_t h, int64_t q) const { return data + b * batch + h * head + q * row; }
+};
+
 struct Changes {
   float scale;    // of a score s,
   float softcap;  // which becomes softcap * tanh(scale * s / softcap) before the softmax, where that is not 0
+  Bias bias;      // which is added then
   float dropout;  // share of the weights that become 0
   int64_t seed;   // of which ones
   int64_t heads, queries;
@@ -58,6 +67,12 @@ struct Changes {
   void cap(float* scores, int64_t n) const {
     if (softcap == 0) return;
     for (int64_t j = 0; j < n; j += LANES) store(tanh_of_score(load(scores + j)) * (softcap / scale), scores + j);
+  }
+  // Scores [0, n) of a row, for keys that count from `key`; `step` apart.
+  void add_bias(float* scores, int64_t n, int64_t b, int64_t h, int64_t row, int64_t key, int64_t step = 1) const {
+    if (!bias.data) return;
+    const float* from = bias.at(b, h, row) + key;
+    for (int64_t j = 0; j < n; j++) scores[j * step] += from[j] / scale;
   }
   // Weights [a, b) of the row at a place, for keys that count from `key`.
   template <typename T>

@@ -103,6 +103,7 @@ void forward_many_rows(const Forward<T>& p, const Place& at, ForwardScratch<T>& 
     for (int64_t i = 0; i < tile.rows; i++) {
       float* scores = &s.scores[i * width];
       T* weights = s.weights() + i * width;
+      p.changes.add_bias(scores, count, at.b, at.h, tile.row + i, keys.from);
       auto [a, b] = cut(scores, keys, *at.runs, tile.row + i);
       float factor = exponentials<T>(scores, a, b, width, p.changes.scale, weights, total[i]);
       p.changes.drop(weights, a, b, p.changes.place(at.b, at.h, tile.row + i), keys.from);
@@ -138,6 +139,7 @@ void forward_row(const Forward<T>& p, const Place& at, int64_t i, ForwardScratch
         s.check.add(scores[j]);
       }
       p.changes.cap(scores, to - from);
+      p.changes.add_bias(scores, to - from, at.b, at.h, row, from);
       auto [a, b] = cut(scores, {from, to, true}, *at.runs, row);
       scale_by(sums, D, exponentials<float>(scores, a, b, b, p.changes.scale, scores, total));
       p.changes.drop(scores, a, b, p.changes.place(at.b, at.h, row), from);

@@ -29,58 +29,71 @@ class Settings:
 
 
 class NativeAttention(torch.autograd.Function):
-    """``apply(q, k, v, runs, settings)`` -> output and log-sum-exp, both differentiable.
+    """``apply(q, k, v, bias, runs, settings)`` -> output and log-sum-exp, both differentiable.
 
-    q is (B, H, Q, D), k and v are (B, Hkv, K, D) with an even D, float32 or bfloat16; the log-sum-exp is float32. The
-    kernel tells whether a non-finite number may have come from where it must not; only then are the tensors searched.
+    q is (B, H, Q, D), k and v are (B, Hkv, K, D) with an even D, float32 or bfloat16; the log-sum-exp is float32, as is
+    the bias, None or (B or 1, H, Q, K) with keys side by side, whose gradient alone has as many elements. The kernel
+    tells whether a non-finite number may have come from where it must not; only then are the tensors searched.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, runs: Runs, settings: Settings) -> tuple[Tensor, Tensor]:
-        set_of = tuple(torch.tensor(array) for array in (runs.indptr, runs.starts, runs.stops))
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, runs: Runs, settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        rest = _of_items(bias, q), *(torch.tensor(array) for array in (runs.indptr, runs.starts, runs.stops))
         numbers = runs.shape[0], *astuple(settings)
-        out, lse, finite = torch.ops.attnmask.forward(q, k, v, *set_of, *numbers)
+        out, lse, finite = torch.ops.attnmask.forward(q, k, v, *rest, *numbers)
         poisoned = None
         if not finite:
             bad_rows, bad_keys = nonfinite_rows(q), nonfinite_rows(k, v)
             q, k, v = emptied(q, bad_rows), emptied(k, bad_keys), emptied(v, bad_keys)
-            out, lse, _ = torch.ops.attnmask.forward(q, k, v, *set_of, *numbers)
+            out, lse, _ = torch.ops.attnmask.forward(q, k, v, *rest, *numbers)
             poisoned = poisoned_rows_of(runs, bad_rows, bad_keys, q)
             out, lse = emptied(out, poisoned, torch.nan), emptied(lse, poisoned, torch.nan)
-        ctx.save_for_backward(q, k, v, out, lse, *set_of, *([] if poisoned is None else [poisoned]))
+        ctx.save_for_backward(q, k, v, bias, out, lse, *rest[1:], poisoned)
         ctx.runs, ctx.numbers = runs, numbers
         return out, lse
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor, grad_lse: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_second_derivative()
-        q, k, v, out, lse, *rest = ctx.saved_tensors
-        poisoned = rest[3] if len(rest) > 3 else None
+        q, k, v, bias, out, lse, *_, poisoned = ctx.saved_tensors
         if poisoned is None:
-            grads, finite = _grads(ctx, grad_out, grad_lse, q, k, v, out, lse)
+            grads, of_bias, finite = _grads(ctx, grad_out, grad_lse, q, k, v, bias, out, lse)
             if finite:
-                return (*grads, None, None)
+                return (*grads, of_bias, None, None)
         bad = poisoned_rows_of(ctx.runs, nonfinite_rows(grad_out, grad_lse.unsqueeze(-1)), None, q)
         poisoned = bad if poisoned is None else poisoned if bad is None else poisoned | bad
         bad_keys = nonfinite_rows(k, v)  # nobody attends to them, or the kernel would have found them before
         k, v = emptied(k, bad_keys), emptied(v, bad_keys)
         grad_out, grad_lse, out = (emptied(x, poisoned) for x in (grad_out, grad_lse, out))
-        grads = _grads(ctx, grad_out, grad_lse, q, k, v, out, emptied(lse, poisoned, -torch.inf))[0]
+        lse = emptied(lse, poisoned, -torch.inf)
+        grads, of_bias, _ = _grads(ctx, grad_out, grad_lse, q, k, v, bias, out, lse)
         if poisoned is not None:
             keys = _keys_attended_by(ctx.runs, poisoned, k)
             grads = [emptied(grad, rows, torch.nan) for grad, rows in zip(grads, (poisoned, keys, keys), strict=True)]
-        return (*grads, None, None)
+        return (*grads, of_bias, None, None)
 
 
-def _grads(ctx: Any, *tensors: Tensor) -> tuple[list[Tensor], bool]:
-    """Gradients of q, k and v, and whether all that went into them was finite; rows whose lse is -inf have none.
+def _grads(
+    ctx: Any, grad_out: Tensor, grad_lse: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *of_rows: Tensor
+) -> tuple[list[Tensor], Tensor | None, bool]:
+    """Gradients of q, k and v, of the bias, and whether all that went into them was finite.
 
     Args:
-        tensors: the gradients of the output and of its lse, then q, k, v, the output and its lse.
+        of_rows: the output and its lse; rows whose lse is -inf have no gradients.
     """
-    result: Any = torch.ops.attnmask.backward(*tensors, *ctx.saved_tensors[5:8], *ctx.numbers)
+    of_bias = torch.zeros(bias.shape) if bias is not None and ctx.needs_input_grad[3] else None
+    written = q.new_empty(0, dtype=torch.float32) if of_bias is None else _of_items(of_bias, q)
+    tensors = grad_out, grad_lse, q, k, v, _of_items(bias, q), *of_rows, written
+    result: Any = torch.ops.attnmask.backward(*tensors, *ctx.saved_tensors[6:9], *ctx.numbers)
     *grads, finite = result
-    return grads, finite
+    return grads, of_bias, finite
+
+
+def _of_items(bias: Tensor | None, q: Tensor) -> Tensor | None:
+    """A bias by batch item; items that share theirs lie on top of each other."""
+    return None if bias is None else bias.expand(q.shape[0], -1, -1, -1)
 
 
 def _keys_attended_by(runs: Runs, rows: Tensor, k: Tensor) -> Tensor:
