@@ -9,6 +9,7 @@ import argparse
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,8 +41,11 @@ class Setting:
     device: str
 
     def __str__(self) -> str:
-        heads = f"H={HEADS}:{self.kv_heads}" if self.kv_heads != HEADS else f"H={HEADS}"
-        return f"{self.length:,} tokens, {str(self.dtype).removeprefix('torch.')}, {heads} D={self.dim}, {self.device}"
+        on = f" on {self.kv_heads} of keys" if self.kv_heads != HEADS else ""
+        place = "" if self.device == "cpu" else f", {self.device}"
+        return (
+            f"{self.length:,} tokens, {str(self.dtype).removeprefix('torch.')}, {HEADS} heads of {self.dim}{on}{place}"
+        )
 
     def problem(self, name: str) -> Problem:
         case = CASES[name](self.length)
@@ -94,40 +98,58 @@ def cells_of(setting: Setting, names: Iterable[str], seconds: float) -> list[Cel
     return cells
 
 
-def print_table(setting: Setting, cells: Iterable[Cell], way: str) -> None:
-    """One line a mask; ratios above 1 are in our favour."""
-    ways = {"forward": "forward", "backward": "forward + backward"}
-    table = Table(title=f"{ways[way]}: {setting}", title_justify="left")
-    table.add_column("mask")
-    for column in ("ours ms", "best peer", "ms", "ratio", "dense", "flex", "hf eager", "hf sdpa", "share of limit"):
-        table.add_column(column, justify="right")
-    own = [cell for cell in cells if cell.way == way]
-    for cell in own:
-        ratios = (_number(cell.over(peer), 2) for peer in ("sdpa dense", "flex", "hf eager", "hf sdpa"))
-        table.add_row(
+WAYS = {"forward": "forward", "backward": "forward + backward"}
+PEERS_SHOWN = ("sdpa dense", "flex", "hf eager", "hf sdpa")
+COLUMNS = (
+    "mask",
+    "ours ms",
+    "best peer",
+    "its ms",
+    "ratio",
+    *(f"over {peer}" for peer in PEERS_SHOWN),
+    "share of limit",
+)
+
+
+def lines_of(cells: Iterable[Cell]) -> list[list[str]]:
+    """One line a mask, and one of the means; ratios above 1 are in our favour."""
+    cells = list(cells)
+    lines = [
+        [
             cell.mask,
             f"{cell.times[OURS] * 1e3:.1f}",
             cell.best,
             _number(cell.times.get(cell.best, math.nan) * 1e3, 1),
             _number(cell.over(cell.best), 2),
-            *ratios,
+            *(_number(cell.over(peer), 2) for peer in PEERS_SHOWN),
             f"{cell.share:.2f}",
-        )
-    means = [geometric_mean(cell.over(peer) for cell in own) for peer in ("sdpa dense", "flex", "hf eager", "hf sdpa")]
-    least = min((cell.over(cell.best) for cell in own if cell.best != "none"), default=math.nan)
-    shares = [cell.share for cell in own]
+        ]
+        for cell in cells
+    ]
+    means = [_number(geometric_mean(cell.over(peer) for cell in cells), 2) for peer in PEERS_SHOWN]
+    least = min((cell.over(cell.best) for cell in cells if cell.best != "none"), default=math.nan)
+    shares = [cell.share for cell in cells]
     share = f"{sum(shares) / len(shares):.2f}, least {min(shares):.2f}"
-    table.add_row(
-        "geometric mean",
-        "",
-        "",
-        "",
-        f"least {_number(least, 2)}",
-        *(_number(mean, 2) for mean in means),
-        share,
-        style="bold",
-    )
+    return [*lines, ["geometric mean", "", "", "", f"least {_number(least, 2)}", *means, share]]
+
+
+def print_table(title: str, lines: Iterable[list[str]]) -> None:
+    """On the terminal."""
+    table = Table(title=title, title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("mask", "best peer") else "right")
+    for line in lines:
+        table.add_row(*line)
     console.print(table)
+
+
+def write_section(page: Path, title: str, lines: Iterable[list[str]]) -> None:
+    """On a Markdown page: in the place of the section of that title, or at the end."""
+    rows = [COLUMNS, ["---"] * len(COLUMNS), *lines]
+    section = f"### {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    before, found, after = page.read_text().partition(f"### {title}\n")
+    rest = after.partition("\n### ")[2] if found else ""
+    page.write_text(f"{before.rstrip()}\n\n{section}" + (f"\n### {rest}" if rest else ""))
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -208,6 +230,7 @@ def main() -> None:
     parser.add_argument("--masks", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--seconds", type=float, default=10.0, help="after which a mask begins no new round")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--page", type=Path, help="a Markdown page whose tables are written anew")
     given = parser.parse_args()
     if given.quick:
         given.lengths, given.dims, given.kv_heads = [4096], [64], [HEADS]
@@ -219,8 +242,11 @@ def main() -> None:
                 for dtype in given.dtypes:
                     setting = Setting(length, getattr(torch, dtype), dim, kv_heads, given.device)
                     cells = cells_of(setting, given.masks, given.seconds)
-                    for way in ("forward", "backward"):
-                        print_table(setting, cells, way)
+                    for way, name in WAYS.items():
+                        title, lines = f"{name}, {setting}", lines_of(cell for cell in cells if cell.way == way)
+                        print_table(title, lines)
+                        if given.page:
+                            write_section(given.page, title, lines)
     if given.device == "cpu":
         print_memory()
         print_decoding()

@@ -93,3 +93,16 @@ def test_bad_input_is_one_message(arguments: list[str], message: str) -> None:
     assert (code, said) == (2, "")
     assert message in error
     assert "Traceback" not in error
+
+
+def test_a_table_takes_the_place_of_the_one_with_its_title(tmp_path: Path) -> None:
+    from bench.attention import COLUMNS, write_section
+
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n### one\n\nold\n\n### two\n\nkept\n")
+    for title, word in (("one", "new"), ("three", "last")):
+        write_section(page, title, [[word] * len(COLUMNS)])
+    texts = page.read_text().split("### ")
+    assert [text.partition("\n")[0] for text in texts] == ["# Page", "one", "two", "three"]
+    assert "old" not in page.read_text()
+    assert ("| new |" in texts[1], texts[2], "| last |" in texts[3]) == (True, "two\n\nkept\n\n", True)
