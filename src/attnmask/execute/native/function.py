@@ -45,9 +45,9 @@ class NativeAttention(torch.autograd.Function):
     def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_second_derivative()
         q, k, v, out, lse, *rest = ctx.saved_tensors
-        poisoned = rest[3] if len(rest) > 3 else None
+        set_of, poisoned = rest[:3], rest[3] if len(rest) > 3 else None
         if poisoned is None:
-            grads, finite = _grads(ctx, grad_out, q, k, v, out, lse)
+            grads, finite = _grads(ctx, set_of, grad_out, q, k, v, out, lse)
             if finite:
                 return (*grads, None, None)
         bad = poisoned_rows_of(ctx.runs, nonfinite_rows(grad_out), None, q)
@@ -55,20 +55,21 @@ class NativeAttention(torch.autograd.Function):
         bad_keys = nonfinite_rows(k, v)  # nobody attends to them, or the kernel would have found them before
         k, v = emptied(k, bad_keys), emptied(v, bad_keys)
         grad_out, out, lse = emptied(grad_out, poisoned), emptied(out, poisoned), emptied(lse, poisoned, -torch.inf)
-        grads = _grads(ctx, grad_out, q, k, v, out, lse)[0]
+        grads = _grads(ctx, set_of, grad_out, q, k, v, out, lse)[0]
         if poisoned is not None:
             keys = _keys_attended_by(ctx.runs, poisoned, k)
             grads = [emptied(grad, rows, torch.nan) for grad, rows in zip(grads, (poisoned, keys, keys), strict=True)]
         return (*grads, None, None)
 
 
-def _grads(ctx: Any, *tensors: Tensor) -> tuple[list[Tensor], bool]:
+def _grads(ctx: Any, set_of: list[Tensor], *tensors: Tensor) -> tuple[list[Tensor], bool]:
     """Gradients of q, k and v, and whether all that went into them was finite; rows whose lse is -inf have none.
 
     Args:
+        set_of: the runs as the kernel reads them; torch hands out what was saved once in a checkpoint.
         tensors: the gradient of the output, then q, k, v, the output and its lse.
     """
-    result: Any = torch.ops.attnmask.backward(*tensors, *ctx.saved_tensors[5:8], ctx.runs.shape[0], ctx.scale)
+    result: Any = torch.ops.attnmask.backward(*tensors, *set_of, ctx.runs.shape[0], ctx.scale)
     *grads, finite = result
     return grads, finite
 
