@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 import attnmask as am
 from tests.execute.peers import tensors, with_grads
@@ -42,6 +43,22 @@ def test_a_compiled_function_around_it() -> None:
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
     with pytest.raises(torch._dynamo.exc.Unsupported, match="disable"):
         compiled(*inputs)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("backend", ["native", "tiled", "dense"])
+def test_a_checkpoint_that_computes_it_again_gives_the_same_gradients(backend: str, weighted: bool) -> None:
+    *inputs, grad = tensors(*[(1, 2, 40, 8)] * 4, dtype=torch.float32)
+    weights = torch.arange(40.0) if weighted else None
+
+    def block(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return am.attention(q, k, v, am.causal(), weights, backend=backend)
+
+    def again(*inputs: Tensor) -> Tensor:
+        return checkpoint(block, *inputs, use_reentrant=False)
+
+    for got, want in zip(with_grads(again, inputs, grad), with_grads(block, inputs, grad), strict=True):
+        assert torch.equal(got, want)
 
 
 @pytest.mark.parametrize("heads", [1, 8])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -128,8 +130,12 @@ def test_a_batch_may_hold_weights() -> None:
     undo = am.hf.accept_weights(model)
     assert torch.equal(_out(model, **inputs, weights=weights), want)
     torch.testing.assert_close(_out(model, **inputs), plain)
-    with pytest.raises(ArgumentError, match="weights have shape"):
-        _out(model, **inputs, weights=weights[:, :5].repeat(3, 1))
+    for wrong, match in (
+        (weights.repeat(3, 1), r"shape \(6, 9\), the batch 2"),
+        (weights[:, :5], "of 5 tokens, the text"),
+    ):
+        with pytest.raises(ArgumentError, match=match):
+            _out(model, **inputs, weights=wrong)
     torch.testing.assert_close(_out(model, **inputs), plain)
     undo.close()
     with pytest.raises(UnsupportedModelError, match="weights in its batch"):
@@ -150,6 +156,139 @@ def test_bad_weights(weights: Any, match: str) -> None:
     with pytest.raises(ArgumentError, match=match), am.hf.weighted(model, weights):
         _out(model, **inputs)
     assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [
+        (torch.ones(2, 5), "weights are of 5 tokens, the text has 9"),
+        (torch.ones(14), "weights are of 14 tokens, the model was run on 9"),
+        (torch.ones(3, 9), r"weights have shape \(3, 9\), the batch 2 texts"),
+    ],
+)
+def test_weights_of_another_length_are_neither_filled_nor_cut(weights: Tensor, match: str) -> None:
+    model, inputs = _head("masked-LM"), batch("right", lengths=(9, 6))
+    with pytest.raises(ArgumentError, match=match), am.hf.weighted(model, weights):
+        _out(model, **inputs)
+
+
+def test_beams_are_weighted_as_their_text_is() -> None:
+    model, inputs = model_of("llama").float().eval(), batch("right", lengths=(9, 9))
+    weights = torch.tensor([[1.0, 1, 0, 0, 4, 1, 1, 1, 1], [1, 3, 1, 1, 0, 1, 1, 2, 1]])
+    options: dict[str, Any] = {"max_new_tokens": 6, "num_beams": 3, "pad_token_id": 1, "eos_token_id": None}
+    with pytest.raises(ArgumentError, match="the batch 6 texts") as caught, am.hf.weighted(model, weights):
+        model.generate(**inputs, **options)
+    assert "weights.repeat_interleave(n, 0)" in caught.value.fix
+    with am.hf.weighted(model, weights.repeat_interleave(3, 0)):
+        together = model.generate(**inputs, **options)
+    for row in range(2):
+        with am.hf.weighted(model, weights[row]):
+            alone = model.generate(**{name: x[row : row + 1] for name, x in inputs.items()}, **options)
+        assert alone[0].tolist() == together[row].tolist()
+
+
+def test_weights_of_tokens_are_not_those_of_an_encoders_states() -> None:
+    model, ids = model_of("bert", tf.AutoModel, is_decoder=True, add_cross_attention=True).eval(), torch.arange(5, 14)
+    weights, states = torch.ones(9), torch.randn(1, 9, 32, dtype=torch.float64)
+    with pytest.raises(UnsupportedModelError, match="encoder's states"), am.hf.weighted(model, weights):
+        _out(model, input_ids=ids[None], encoder_hidden_states=states)
+    am.hf.accept_weights(model)
+    with pytest.raises(UnsupportedModelError, match="encoder's states"):
+        _out(model, input_ids=ids[None], encoder_hidden_states=states, weights=weights)
+    _out(model, input_ids=ids[None], weights=weights)
+
+
+@pytest.mark.parametrize("name", ["bart", "t5"])
+def test_the_encoder_of_an_encoder_decoder_can_be_weighted_and_its_decoder_is_not(name: str) -> None:
+    model, inputs = am.hf.tiny_model(name), batch("right", lengths=(9, 9))
+    inputs["input_ids"] %= 100
+    inputs["decoder_input_ids"] = inputs["input_ids"].flip(1)
+    encoder, weights = model.get_encoder(), torch.ones(9)
+    weights[3] = 0
+    masked = {"attention_mask": inputs["attention_mask"] * (weights > 0)}
+    model.set_attn_implementation("attnmask")
+    with torch.no_grad():
+        plain = model(**inputs).last_hidden_state
+        want = encoder(inputs["input_ids"], **masked).last_hidden_state
+        with am.hf.weighted(encoder, weights):
+            got = encoder(input_ids=inputs["input_ids"]).last_hidden_state
+            # Inside, the encoder's tokens alone are weighted.
+            states = tf.modeling_outputs.BaseModelOutput(encoder(inputs["input_ids"]).last_hidden_state)
+            inside = model(decoder_input_ids=inputs["decoder_input_ids"], encoder_outputs=states).last_hidden_state
+        outside = model(decoder_input_ids=inputs["decoder_input_ids"], encoder_outputs=states).last_hidden_state
+    torch.testing.assert_close(got, want)
+    assert torch.equal(inside, outside)
+    assert not torch.allclose(inside, plain)
+
+
+def test_weights_of_tokens_are_not_those_of_a_picture() -> None:
+    small = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 64}
+    text = {**small, "vocab_size": 100, "num_key_value_heads": 2, "head_dim": 8}
+    picture = {**small, "image_size": 16, "patch_size": 4}
+    config = tf.Gemma3Config(text_config=text, vision_config=picture, mm_tokens_per_image=4, image_token_index=99)
+    torch.manual_seed(0)
+    model = tf.Gemma3ForConditionalGeneration._from_config(config, attn_implementation="attnmask").eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    ids = torch.randint(5, 90, (1, 16))  # as many tokens as the picture has patches
+    ids[0, 4:8] = 99
+    inputs = {"input_ids": ids, "pixel_values": torch.randn(1, 3, 16, 16), "token_type_ids": (ids == 99).long()}
+    weights = torch.ones(16)
+    weights[2] = 0
+    want = _out(model, **inputs, attention_mask=(weights > 0).long()[None])
+    with am.hf.weighted(model, weights):
+        got = _out(model, **inputs)
+    torch.testing.assert_close(got[:, weights > 0], want[:, weights > 0])
+    assert not torch.allclose(got, _out(model, **inputs))
+
+
+def test_another_model_inside_is_left_alone() -> None:
+    model, other = _head("masked-LM"), _head("masked-LM")
+    inputs = batch("right", lengths=(9, 6))
+    other.set_attn_implementation("attnmask")
+    plain = _out(other, **inputs)
+    with am.hf.weighted(model, torch.linspace(0, 3, 9)):
+        assert torch.equal(_out(other, **inputs), plain)
+        assert not torch.allclose(_out(model, **inputs), plain)
+
+
+def test_threads_weigh_one_model_each_in_its_own_way() -> None:
+    model, inputs = _head("masked-LM"), batch("right", lengths=(9, 6))
+    entered, both, over = Event(), Event(), Event()
+
+    def first() -> Tensor:
+        with am.hf.weighted(model, torch.linspace(0, 3, 9)):
+            entered.set()
+            assert both.wait(10)
+            found = _out(model, **inputs)
+        over.set()
+        return found
+
+    def second() -> Tensor:
+        assert entered.wait(10)
+        with am.hf.weighted(model, torch.linspace(3, 0, 9)):
+            both.set()
+            assert over.wait(10)  # the first has left, and the model is still ours
+            return _out(model, **inputs)
+
+    with ThreadPoolExecutor(2) as pool:
+        together = [future.result() for future in [pool.submit(first), pool.submit(second)]]
+    assert model.config._attn_implementation == "eager"
+    for weights, got in zip((torch.linspace(0, 3, 9), torch.linspace(3, 0, 9)), together, strict=True):
+        with am.hf.weighted(model, weights):
+            assert torch.equal(_out(model, **inputs), got)
+
+
+def test_batches_of_several_threads_may_hold_weights() -> None:
+    model, inputs = _head("masked-LM"), batch("right", lengths=(9, 6))
+    am.hf.accept_weights(model)
+    several = [torch.linspace(0, 1 + n, 18).reshape(2, 9) for n in range(4)]
+    want = [_out(model, **inputs, weights=weights) for weights in several]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            got = pool.map(lambda weights: _out(model, **inputs, weights=weights), several)
+            assert all(torch.equal(one, other) for one, other in zip(got, want, strict=True))
 
 
 def test_models_that_cannot_be_weighted_say_so() -> None:

@@ -11,9 +11,8 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from attnmask.hf.interface import register
 from attnmask.hf.linear import pack_linears
-from attnmask.hf.model_mask import NAME
+from attnmask.hf.switching import under_attnmask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,7 +44,6 @@ def borrowed(model: PreTrainedModel, row_tokens: int, rows: int) -> Generator[No
         model: of transformers.
         row_tokens: tokens of the rows it will mostly get. rows: how many those are.
     """
-    register()
     with _lock:
         if model not in _borrowed:
             _borrowed[model] = _Loan(_prepared(model, row_tokens, rows))
@@ -64,9 +62,7 @@ def borrowed(model: PreTrainedModel, row_tokens: int, rows: int) -> Generator[No
 def _prepared(model: PreTrainedModel, row_tokens: int, rows: int) -> ExitStack:
     """What undoes, in the reverse order, what is done to a model here; done at once where a step fails."""
     with ExitStack() as undo:
-        found = str(model.config._attn_implementation)  # pyright: ignore[reportPrivateUsage]
-        undo.callback(lambda: model.set_attn_implementation(found))
-        model.set_attn_implementation(NAME)
+        undo.enter_context(under_attnmask(model))
         undo.callback(_train, [module for module in model.modules() if module.training])
         model.eval()
         if rows >= LEAST_ROWS:

@@ -79,6 +79,7 @@ def model_mask(
     attention_mask: Tensor | None = None,
     use_vmap: bool = False,
     device: torch.device | str = "cpu",
+    config: Any = None,
     **_: Any,
 ) -> ModelMask:
     """The mask interface of transformers: what its masks mean on these lengths, for the layers to attend under.
@@ -89,6 +90,7 @@ def model_mask(
         mask_function: closure over (batch, head, query, key) positions.
         attention_mask: (B, S) of keys, True for a token.
         use_vmap, device: how and where to evaluate a mask function that nobody knows.
+        config: of the part of the model that asks.
 
     Returns:
         What the attention function below gets as its ``attention_mask``, untouched by the model.
@@ -118,7 +120,8 @@ def model_mask(
         offset = queries.start - keys.start
         plan = compile_cached(mask, q=q_length, k=kv_length, batch=batch_size, offset=offset)
     if row is None:
-        return ModelMask.of(plan, weights_of_keys(keys), batch_size, device)
+        weights = weights_of_keys(keys, queries.stop, batch_size, config)
+        return ModelMask.of(plan, weights, batch_size, device)
     return ModelMask.of(narrowed(row.plan, plan), row.weights, batch_size, device)
 
 
@@ -235,7 +238,7 @@ def mask_of_call(
     if isinstance(given, ModelMask):
         check_keys(given.plan.K, keys, where)
         return given
-    weights = weights_of_keys(range(keys))
+    weights = weights_of_keys(range(keys), keys, len(query), getattr(module, "config", None))
     if given is not None:
         return ModelMask.of(plan_of_given(given, (*query.shape[:3], keys), where), weights)
     # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.model_mask import NAME
+from attnmask.hf.switching import under_attnmask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,10 +23,51 @@ WHERE = "weighted"
 
 @dataclass
 class _Weights:
-    """The weights of the tokens of a call, and whether a layer has asked for them."""
+    """The weights of the tokens of a call.
+
+    Attributes:
+        values: (B, L). configs: ids of the configs of what reads the tokens, unlike a vision tower.
+        outer: the weights around these. tokens: the most that a layer has asked for, those in a cache among them.
+        asleep: whether what runs is not the model that they are for.
+    """
 
     values: Tensor
-    used: bool = False
+    configs: frozenset[int]
+    outer: _Weights | None
+    tokens: int = 0
+    asleep: bool = False
+
+    def check(self, tokens: int, batch: int) -> None:
+        """Raise unless there is a weight for each token of the first call, and for each of its texts."""
+        rows, length = self.values.shape
+        if not self.tokens and tokens > length:
+            raise ArgumentError(
+                f"weights are of {length} tokens, the text has {tokens}",
+                where=WHERE,
+                fix="give one a token of input_ids, pads too",
+            )
+        if rows not in (1, batch):
+            raise ArgumentError(
+                f"weights have shape {(rows, length)}, the batch {batch} texts",
+                where=WHERE,
+                fix="give (B, L) or (L,); where generate makes n beams or sequences of each text, "
+                "weights.repeat_interleave(n, 0)",
+            )
+
+    def check_used(self) -> None:
+        """Raise unless layers have asked for the weights, all of them."""
+        if not self.tokens:
+            raise UnsupportedModelError(
+                "no layer of this model asked for the weights: they changed nothing",
+                where=WHERE,
+                fix="its attention does not go through transformers' AttentionInterface",
+            )
+        if self.tokens < self.values.shape[1]:
+            raise ArgumentError(
+                f"weights are of {self.values.shape[1]} tokens, the model was run on {self.tokens}",
+                where=WHERE,
+                fix="give one a token of input_ids, pads too",
+            )
 
 
 _current: ContextVar[_Weights | None] = ContextVar("attnmask_weights", default=None)
@@ -37,15 +79,17 @@ def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
 
     Inside, the model runs under ``attn_implementation="attnmask"``, and in each layer the un-normalised attention to
     token j is multiplied by its weight: 1 changes nothing, 0 masks the token, 2 is the token standing there twice at
-    one position. Tokens that are generated weigh 1. Gradients reach the weights.
+    one position. Tokens that are generated weigh 1. Gradients reach the weights. Pictures are seen as ever by the part
+    that looks at them; what it makes of them is tokens of the text.
 
     Args:
         model: of transformers, with any head; no encoder-decoder.
         weights: 0 or more, floating point, (B, L) or (L,) for all, in the order of ``input_ids``.
 
     Raises:
-        UnsupportedModelError: an encoder-decoder, or a model of which no layer asks for the weights.
-        ArgumentError: weights that are no tensor (B, L) or (L,), or inside, do not fit.
+        UnsupportedModelError: an encoder-decoder, a decoder that is given an encoder's states, or a model of which no
+            layer asks for the weights.
+        ArgumentError: weights that are no tensor (B, L) or (L,), or do not fit what the model is run on.
 
     Source: attnmask; see ``attention(weights=)``.
 
@@ -58,16 +102,27 @@ def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
     >>> torch.allclose(without_5[0, [0, 2]], masked[0, [0, 2]], atol=1e-6)
     True
     """
-    _check(model, weights)
-    found = str(model.config._attn_implementation)  # pyright: ignore[reportPrivateUsage]
-    _use_attnmask(model)
-    token = _enter(weights)
-    try:
+    _check_model(model)
+    own = _weights_of(model, weights)
+    with under_attnmask(model), ExitStack() as undo:
+
+        def wake(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+            if _current.get() is own:  # and not those of another thread
+                _check_one_text(kwargs)
+                own.asleep = False
+
+        def sleep(module: Any, args: Any, output: Any) -> None:
+            if _current.get() is own:
+                own.asleep = shared
+
+        # The decoder asks under the config of its encoder; others make masks for generation outside of forward.
+        own.asleep = shared = bool(getattr(model.config, "is_encoder_decoder", False))
+        undo.callback(model.register_forward_pre_hook(wake, with_kwargs=True).remove)
+        undo.callback(model.register_forward_hook(sleep, always_call=True).remove)
+        undo.callback(_current.set, own.outer)
+        _current.set(own)
         yield
-        _check_used()
-    finally:
-        _current.reset(token)
-        model.set_attn_implementation(found)
+        own.check_used()
 
 
 def accept_weights(model: PreTrainedModel) -> ExitStack:
@@ -82,29 +137,35 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
         What undoes it on ``close()``, but for the attention implementation.
 
     Raises:
-        UnsupportedModelError: an encoder-decoder; when run, a model of which no layer asks for the weights.
+        UnsupportedModelError: an encoder-decoder; when run, a decoder that is given an encoder's states, or a model of
+            which no layer asks for the weights.
+        ArgumentError: when run, weights that do not fit the batch.
 
     Source: attnmask.
     """
-    _check(model, torch.ones(1))
-    _use_attnmask(model)
-    tokens: list[Token[_Weights | None]] = []
+    from attnmask.hf.interface import register
+
+    _check_model(model)
+    register()
+    model.set_attn_implementation(NAME)
+    running: ContextVar[_Weights | None] = ContextVar("attnmask_weights_of_batch", default=None)
 
     def take(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         weights = kwargs.pop("weights", None)
         if weights is not None:
-            _check(model, weights)
-            tokens.append(_enter(weights))
+            _check_one_text(kwargs)
+            own = _weights_of(model, weights)
+            running.set(own)
+            _current.set(own)
         return args, kwargs
 
     def leave(module: Any, args: Any, output: Any) -> None:
-        if tokens:
-            token = tokens.pop()
-            try:
-                if output is not None:  # the hook is called after an error too
-                    _check_used()
-            finally:
-                _current.reset(token)
+        own = running.get()
+        if own is not None:
+            running.set(None)
+            _current.set(own.outer)
+            if output is not None:  # the hook is called after an error too
+                own.check_used()
 
     undo = ExitStack()
     undo.callback(model.register_forward_pre_hook(take, with_kwargs=True).remove)
@@ -112,43 +173,49 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
     return undo
 
 
-def weights_of_keys(keys: range) -> Tensor | None:
-    """The weights of the keys at some positions, (B, K); 1 for those that came later; None where there are none."""
+def weights_of_keys(keys: range, tokens: int, batch: int, config: Any) -> Tensor | None:
+    """The weights of the keys at some positions, (B, K); 1 for those that came later; None where there are none.
+
+    Args:
+        keys: absolute positions. tokens: how many there are so far. batch: texts.
+        config: of what asks, None if it has none.
+    """
     current = _current.get()
-    if current is None:
+    if current is None or current.asleep or not (config is None or id(config) in current.configs):
         return None
-    current.used = True
-    values = current.values if current.values.ndim == 2 else current.values[None]
-    missing = max(keys.stop - values.shape[1], 0)
-    return torch.nn.functional.pad(values, (0, missing), value=1.0)[:, keys.start : keys.stop]
+    current.check(tokens, batch)
+    current.tokens = max(current.tokens, tokens)
+    missing = max(keys.stop - current.values.shape[1], 0)
+    return nn.functional.pad(current.values, (0, missing), value=1.0)[:, keys.start : keys.stop]
 
 
-def _enter(weights: Tensor) -> Token[_Weights | None]:
-    return _current.set(_Weights(weights))
-
-
-def _use_attnmask(model: PreTrainedModel) -> None:
-    from attnmask.hf.interface import register
-
-    register()
-    model.set_attn_implementation(NAME)
-
-
-def _check(model: PreTrainedModel, weights: Any) -> None:
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has two texts, and weights are of one", where=WHERE, fix="weigh its encoder alone"
-        )
+def _weights_of(model: PreTrainedModel, weights: Any) -> _Weights:
     if not isinstance(weights, Tensor) or weights.ndim not in (1, 2) or not weights.is_floating_point():
         kind = f"{tuple(weights.shape)} {weights.dtype}" if isinstance(weights, Tensor) else type(weights).__name__
         raise ArgumentError(f"weights are {kind}", where=WHERE, fix="give a floating-point tensor (B, L) or (L,)")
+    return _Weights(weights if weights.ndim == 2 else weights[None], _configs_of_text(model), _current.get())
 
 
-def _check_used() -> None:
-    current = _current.get()
-    if current is not None and not current.used:
+def _configs_of_text(model: PreTrainedModel) -> frozenset[int]:
+    """The ids of the configs under which a model reads tokens."""
+    text = model.config.get_text_config()
+    others = (module.config for module in model.modules() if hasattr(module, "config"))
+    return frozenset(id(config) for config in (text, *others) if type(config) is type(text))
+
+
+def _check_model(model: PreTrainedModel) -> None:
+    if "decoder_input_ids" in inspect.signature(model.forward).parameters:
         raise UnsupportedModelError(
-            "no layer of this model asked for the weights: they changed nothing",
+            f"{type(model).__name__} has two texts, and weights are of one",
             where=WHERE,
-            fix="its attention does not go through transformers' AttentionInterface",
+            fix="weigh its encoder alone, model.get_encoder()",
+        )
+
+
+def _check_one_text(kwargs: dict[str, Any]) -> None:
+    if kwargs.get("encoder_hidden_states") is not None:
+        raise UnsupportedModelError(
+            "the model attends to an encoder's states too (encoder_hidden_states), and weights are of one text",
+            where=WHERE,
+            fix="weigh the encoder that made them, or mask its tokens with encoder_attention_mask",
         )

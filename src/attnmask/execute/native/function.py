@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -57,9 +58,10 @@ class NativeAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor, grad_lse: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         refuse_second_derivative()
-        q, k, v, bias, out, lse, *_, poisoned = ctx.saved_tensors
+        # Read once: under a checkpoint, torch hands out what was saved only once.
+        q, k, v, bias, out, lse, *set_of, poisoned = ctx.saved_tensors
         if poisoned is None:
-            grads, of_bias, finite = _grads(ctx, grad_out, grad_lse, q, k, v, bias, out, lse)
+            grads, of_bias, finite = _grads(ctx, (grad_out, grad_lse), (q, k, v, bias), (out, lse), set_of)
             if finite:
                 return (*grads, of_bias, None, None)
         bad = poisoned_rows_of(ctx.runs, nonfinite_rows(grad_out, grad_lse.unsqueeze(-1)), None, q)
@@ -68,7 +70,7 @@ class NativeAttention(torch.autograd.Function):
         k, v = emptied(k, bad_keys), emptied(v, bad_keys)
         grad_out, grad_lse, out = (emptied(x, poisoned) for x in (grad_out, grad_lse, out))
         lse = emptied(lse, poisoned, -torch.inf)
-        grads, of_bias, _ = _grads(ctx, grad_out, grad_lse, q, k, v, bias, out, lse)
+        grads, of_bias, _ = _grads(ctx, (grad_out, grad_lse), (q, k, v, bias), (out, lse), set_of)
         if poisoned is not None:
             keys = _keys_attended_by(ctx.runs, poisoned, k)
             grads = [emptied(grad, rows, torch.nan) for grad, rows in zip(grads, (poisoned, keys, keys), strict=True)]
@@ -76,17 +78,19 @@ class NativeAttention(torch.autograd.Function):
 
 
 def _grads(
-    ctx: Any, grad_out: Tensor, grad_lse: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *of_rows: Tensor
+    ctx: Any, given: Sequence[Tensor], inputs: Sequence[Any], of_rows: Sequence[Tensor], set_of: Sequence[Tensor]
 ) -> tuple[list[Tensor], Tensor | None, bool]:
     """Gradients of q, k and v, of the bias, and whether all that went into them was finite.
 
     Args:
-        of_rows: the output and its lse; rows whose lse is -inf have no gradients.
+        given: gradients of the output and of its lse. inputs: q, k, v and the bias, or None.
+        of_rows: the output and its lse; rows whose lse is -inf have no gradients. set_of: the runs.
     """
-    of_bias = torch.zeros(bias.shape) if bias is not None and ctx.needs_input_grad[3] else None
+    q, k, v, bias = inputs
+    of_bias = torch.zeros(bias.shape, dtype=torch.float32) if bias is not None and ctx.needs_input_grad[3] else None
     written = q.new_empty(0, dtype=torch.float32) if of_bias is None else _of_items(of_bias, q)
-    tensors = grad_out, grad_lse, q, k, v, _of_items(bias, q), *of_rows, written
-    result: Any = torch.ops.attnmask.backward(*tensors, *ctx.saved_tensors[6:9], *ctx.numbers)
+    tensors = *given, q, k, v, _of_items(bias, q), *of_rows, written
+    result: Any = torch.ops.attnmask.backward(*tensors, *set_of, *ctx.numbers)
     *grads, finite = result
     return grads, of_bias, finite
 
