@@ -204,6 +204,63 @@ def test_bad_examples(example: dict[str, Any], match: str) -> None:
         am.hf.PackingCollator(Tokens(), row_tokens=24)([example])
 
 
+# Of each way to count positions, and of those that look at their mask or stop at it.
+@pytest.mark.parametrize(
+    "name",
+    ["gpt2", "data2vec-text", "roberta-prelayernorm", "xlm-roberta-xl", "xmod", "kosmos-2.5", "opt", "bert-generation"],
+)
+def test_each_text_of_a_row_is_what_it_is_alone(name: str) -> None:
+    model = am.hf.tiny_model(name)
+    model.set_attn_implementation("attnmask")
+    texts = [[token % 90 + 5 for token in text["input_ids"]] for text in examples((13, 9, 11))]
+    collate = am.hf.PackingCollator.for_model(model, Tokens(), row_tokens=24, task="embedding", order="arrival")
+    batch = collate([{"input_ids": text} for text in texts])
+    layout = batch["attention_mask"].documents
+    with torch.no_grad():
+        together = model(**batch, use_cache=False).last_hidden_state
+        for text, row, start in zip(texts, layout.rows, layout.starts, strict=True):
+            alone = model(input_ids=torch.tensor([text]), use_cache=False).last_hidden_state[0]
+            torch.testing.assert_close(together[row, start : start + len(text)], alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mobilebert", "recurrent_gemma"])
+def test_models_that_mix_tokens_outside_attention_take_no_packed_rows(name: str) -> None:
+    model = am.hf.tiny_model(name)
+    model.set_attn_implementation("attnmask")
+    batch = am.hf.PackingCollator(Tokens(), row_tokens=24, task="embedding")([{"input_ids": [5, 6, 7]}] * 2)
+    with pytest.raises(UnsupportedModelError, match=f"{name} mixes the texts of a row"):
+        model(**batch)
+
+
+TEXT = {"input_ids": [5, 6]}
+
+
+@pytest.mark.parametrize(
+    ("examples", "match"),
+    [
+        ([], "given no examples"),
+        ({"input_ids": [[5, 6], [7]]}, "given a dict"),
+        (["a text"], "it has no input_ids: str"),
+        ([TEXT, {"text": "a text"}], r"it has no input_ids: \['text'\]"),
+        ([{"input_ids": torch.tensor([[5, 6]])}], r"its input_ids are \(1, 2\)"),
+        ([TEXT, {**TEXT, "weights": [1.0, 2.0]}], "it has weights, example 0 has none"),
+        ([{**TEXT, "labels": [5, 6]}, TEXT], "it has no labels, example 0 has"),
+        ([{**TEXT, "token_type_ids": [0, 1]}, TEXT], "it has no token_type_ids, example 0 has"),
+    ],
+)
+def test_what_is_no_list_of_examples_that_are_alike(examples: Any, match: str) -> None:
+    with pytest.raises(ArgumentError, match=match):
+        am.hf.PackingCollator(Tokens(), row_tokens=24)(examples)
+
+
+@pytest.mark.parametrize("name", ["labels", "label", "label_ids"])
+def test_the_label_of_a_text_goes_by_its_usual_names(name: str) -> None:
+    collate = am.hf.PackingCollator(Tokens(), row_tokens=24, task="classification", order="arrival")
+    assert collate([{**TEXT, name: 2}, {**TEXT, name: 0}])["labels"].tolist() == [2, 0]
+    with pytest.raises(ArgumentError, match="it has no labels"):
+        collate([TEXT])
+
+
 def test_masked_lm_masks_real_tokens_alone(minilm: tuple[Any, Any]) -> None:
     tokenizer = minilm[1]
     collate = am.hf.PackingCollator(tokenizer, row_tokens=64, task="masked-lm", mlm_probability=0.5)

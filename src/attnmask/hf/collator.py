@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WHERE = "PackingCollator"
+OF_TOKENS = ("labels", "token_type_ids", "weights")
+# As transformers' own collators call the label of a text.
+LABELS = ("labels", "label", "label_ids")
 
 
 class Task(StrEnum):
@@ -59,12 +62,13 @@ class PackingCollator:
         mlm_probability: share of tokens that masked-LM predicts.
 
     Returns:
-        When called with examples (dicts with ``input_ids``; ``labels``, ``token_type_ids`` and ``weights`` if there
-        are any): input_ids, position_ids and labels, int64 (B, T), and attention_mask, a PackedMask (B, T).
-        In classification labels are (N,), in the order of ``attention_mask.documents``.
+        When called with examples (dicts with ``input_ids``; ``labels``, ``token_type_ids`` and ``weights`` in all of
+        them or in none; a Trainer leaves weights there with ``remove_unused_columns=False``): input_ids, position_ids
+        and labels, int64 (B, T), and attention_mask, a PackedMask (B, T). In classification the ``labels``, ``label``
+        or ``label_ids`` of the examples become labels (N,), in the order of ``attention_mask.documents``.
 
     Raises:
-        ArgumentError: options, or examples that are empty, padded, or longer than a row.
+        ArgumentError: options, or examples that are empty, padded, longer than a row, or unlike each other.
 
     Source: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination".
 
@@ -101,6 +105,7 @@ class PackingCollator:
         return cls(tokenizer, first_position=first_position(model), **options)
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        _check_alike(examples)
         texts = [self._checked(number, example) for number, example in enumerate(examples)]
         order, layout = pack([len(text) for text in texts], self.row_tokens, Order(self.order))
         ordered = [examples[at] for at in order]
@@ -120,14 +125,21 @@ class PackingCollator:
         return batch | self._labels(batch["input_ids"], ordered, layout, ids)
 
     def _checked(self, number: int, example: Mapping[str, Any]) -> Sequence[int]:
-        where = f"{WHERE}, example {number}"
+        where = _where(number)
         text = example["input_ids"]
+        if getattr(text, "ndim", 1) != 1:
+            shape = tuple(cast(Tensor, text).shape)
+            raise ArgumentError(
+                f"its input_ids are {shape}", where=where, fix="give those of one text: tokenize without return_tensors"
+            )
         if not 0 < len(text) <= self.row_tokens:
             fix = "leave it out" if not len(text) else "cut it when tokenizing, or give more row_tokens"
             raise ArgumentError(f"it has {len(text)} tokens, a row has {self.row_tokens}", where=where, fix=fix)
         if not all(example.get("attention_mask", ())):
             raise ArgumentError("it is padded", where=where, fix="tokenize with padding=False")
-        wrong = [name for name in ("labels", "token_type_ids", "weights") if not _is_one_a_token(self, example, name)]
+        if self.task is Task.CLASSIFICATION and not any(name in example for name in LABELS):
+            raise ArgumentError("it has no labels", where=where, fix='give one a text, or task="embedding"')
+        wrong = [name for name in OF_TOKENS if not _is_one_a_token(self, example, name)]
         if wrong:
             raise ArgumentError(f"its {wrong[0]} are not one a token", where=where, fix="give as many as input_ids")
         return text
@@ -136,7 +148,8 @@ class PackingCollator:
         self, input_ids: Tensor, ordered: list[Mapping[str, Any]], layout: Layout, ids: IntArray
     ) -> dict[str, Tensor]:
         if self.task is Task.CLASSIFICATION:
-            return {"labels": torch.tensor([example["labels"] for example in ordered])}
+            name = next(name for name in LABELS if name in ordered[0])
+            return {"labels": torch.tensor([example[name] for example in ordered])}
         if self.task is Task.EMBEDDING:
             return {}
         given = "labels" in ordered[0]
@@ -184,6 +197,29 @@ def pack(lengths: Sequence[int], row_tokens: int, order: Order) -> tuple[list[in
     ends = np.cumsum(sizes)
     before = ends - sizes
     return [at for _, at in placed], Layout(numbers, before - before[np.searchsorted(numbers, numbers)], sizes)
+
+
+def _check_alike(examples: Sequence[Mapping[str, Any]]) -> None:
+    """Raise unless there are examples, all of tokens and with the same of what is read."""
+    if isinstance(examples, Mapping) or not len(examples):
+        got = "a dict" if isinstance(examples, Mapping) else "no examples"
+        raise ArgumentError(f"it is given {got}", where=WHERE, fix="give a list of dicts, one a text")
+    for number, example in enumerate(examples):
+        if not isinstance(example, Mapping) or "input_ids" not in example:
+            names = sorted(example) if isinstance(example, Mapping) else type(example).__name__
+            raise ArgumentError(
+                f"it has no input_ids: {names}", where=_where(number), fix="give tokenizer(text) of each text"
+            )
+        for name in (*OF_TOKENS, *LABELS):
+            if (name in example) != (name in examples[0]):
+                has, other = ("has", "has none") if name in example else ("has no", "has")
+                raise ArgumentError(
+                    f"it {has} {name}, example 0 {other}", where=_where(number), fix="give them in all examples or none"
+                )
+
+
+def _where(number: int) -> str:
+    return f"{WHERE}, example {number}"
 
 
 def _rows(parts: Sequence[Any], layout: Layout, shape: tuple[int, ...], fill: float) -> Tensor:

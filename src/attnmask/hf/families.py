@@ -122,9 +122,9 @@ def most_tokens(base: PreTrainedModel, family: Family) -> int:
 
 def first_position(model: PreTrainedModel) -> int:
     """The position of a text's first token: after that of the padding index in the RoBERTa family, else 0."""
-    base = cast("PreTrainedModel", model.base_model)
-    family = FAMILIES.get(base.config.model_type)
-    return _pad_id(base) + 1 if family is not None and family.after_pad else 0
+    # Whose positions begin there is told by a method that makes them for embeddings, under one name in all of them.
+    counting = (part for part in model.modules() if hasattr(part, "create_position_ids_from_inputs_embeds"))
+    return next((cast(int, part.padding_idx) + 1 for part in counting), 0)
 
 
 def position_ids(base: PreTrainedModel, family: Family, ids: IntArray, lengths: IntArray) -> NDArray[np.int64]:

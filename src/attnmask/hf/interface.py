@@ -29,7 +29,7 @@ from attnmask.hf.given_mask import SHAPES, check_given_masks, check_keys, plan_o
 from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
 from attnmask.hf.notices import UnknownMaskWarning
 from attnmask.hf.packed_mask import PackedMask
-from attnmask.hf.packing import current, narrowed
+from attnmask.hf.packing import current, narrowed, refuse_mixing
 from attnmask.hf.weighted_models import weights_of_keys
 from attnmask.mask.atoms import causal, full, padding
 from attnmask.targets import lift
@@ -122,6 +122,7 @@ def model_mask(
     if row is None:
         weights = weights_of_keys(keys, queries.stop, batch_size, config)
         return ModelMask.of(plan, weights, batch_size, device)
+    refuse_mixing(getattr(config, "model_type", ""))
     return ModelMask.of(narrowed(row.plan, plan), row.weights, batch_size, device)
 
 

@@ -16,6 +16,7 @@ from attnmask.errors import UnsupportedModelError
 from attnmask.mask.atoms import documents
 
 KEEPS = {"to", "bool", "long", "int", "clone", "detach", "contiguous", "cpu", "cuda", "pin_memory"}
+SHAPES = {"view", "reshape"}
 READS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
 COUNTS = {"sum", "untyped_storage", "storage", "is_pinned", "tolist", "numpy", "__repr__"}
 
@@ -73,14 +74,15 @@ class PackedMask(Tensor):
         cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         name, found = func.__name__, _plainly(func, args, kwargs or {})
-        if name in KEEPS and isinstance(args[0], PackedMask):
+        kept = name in KEEPS or (name in SHAPES and found.shape == args[0].shape)
+        if kept and isinstance(args[0], PackedMask):
             return _carrying(found, args[0].documents, args[0].plan, args[0].weights)
         if name in COUNTS or (name in READS and not isinstance(found, Tensor)):
             return found
         raise UnsupportedModelError(
             f"{name} of the attention_mask of packed documents would lose the documents",
             where="PackedMask",
-            fix='run the model with attn_implementation="attnmask"',
+            fix='run the model with attn_implementation="attnmask"; if it is, this one takes padded batches alone',
         )
 
     def __reduce_ex__(self, protocol: Any) -> Any:

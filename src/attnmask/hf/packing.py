@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 from attnmask.compile.algebra import intersect
 from attnmask.compile.facts import is_full
 from attnmask.compile.plan import Plan
-from attnmask.errors import ArgumentError
+from attnmask.errors import ArgumentError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+# What no mask of attention keeps apart.
+MIXING = {
+    "mobilebert": "its embeddings hold both neighbours of a token",
+    "recurrent_gemma": "its recurrent layers run on from one text into the next",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,16 @@ def narrowed(plan: Plan, own: Plan) -> Plan:
         return plan
     both = plan.mask & own.mask if plan.mask is not None and own.mask is not None else None
     return Plan(intersect([plan.runs, own.runs]), plan.offset, both)
+
+
+def refuse_mixing(model_type: str) -> None:
+    """Raise for a model that mixes the texts of a row outside its attention."""
+    if model_type in MIXING:
+        raise UnsupportedModelError(
+            f"{model_type} mixes the texts of a row: {MIXING[model_type]}",
+            where="packed rows",
+            fix="run it on padded batches",
+        )
 
 
 _current: ContextVar[Packed | None] = ContextVar("attnmask_packed", default=None)
