@@ -50,6 +50,15 @@ SCORED: dict[str, Any] = {
     "starcoder2": lambda: tf.Starcoder2Config(**NARROW, sliding_window=WINDOW),
     "smollm3": lambda: tf.SmolLM3Config(**NARROW, pad_token_id=0),
 }
+# Nobody has written down how these count positions: they are tried.
+TRIED: dict[str, Any] = {
+    "albert": lambda: tf.AlbertConfig(**SMALL, intermediate_size=64, max_position_embeddings=64),
+    "electra": lambda: tf.ElectraConfig(**SMALL, intermediate_size=64, max_position_embeddings=64),
+    "data2vec-text": lambda: tf.Data2VecTextConfig(**SMALL, intermediate_size=64, max_position_embeddings=66),
+    "t5": lambda: tf.T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4),
+    "opt": lambda: tf.OPTConfig(**SMALL, ffn_dim=64, word_embed_proj_dim=16, max_position_embeddings=64),
+    "llama4_text": lambda: tf.Llama4TextConfig(**NARROW, attention_chunk_size=WINDOW, num_local_experts=2),
+}
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "mpnet", "modernbert")
 DECODERS = ("llama", "gpt2", "mistral")
 
@@ -60,7 +69,7 @@ def tiny(name: str, seed: int = 0, kind: Any = tf.AutoModel) -> PreTrainedModel:
     With the usual 0.02 all scores are nearly 0, every key weighs the same, and masks that differ a little pass.
     """
     torch.manual_seed(seed)
-    config = {**CONFIGS, **SCORED}[name]()
+    config = {**CONFIGS, **SCORED, **TRIED}[name]()
     config._attn_implementation = "eager"
     model = kind.from_config(config)
     for module in model.modules():

@@ -39,6 +39,9 @@ CLOSURES: dict[str, Callable[..., Any]] = {
     "packed window": hf.packed_sequence_compatibility_function(
         hf.sliding_window_causal_mask_function(2), PACKED_POSITIONS, PACKED_IDS
     ),
+    "packed chunked": hf.packed_sequence_compatibility_function(
+        hf.chunked_causal_mask_function(2, torch.tensor([0, 1])), PACKED_POSITIONS, PACKED_IDS
+    ),
     "packed bidirectional": hf.packed_sequence_compatibility_function(
         hf.bidirectional_mask_function, PACKED_POSITIONS, PACKED_IDS
     ),

@@ -14,7 +14,7 @@ import transformers as tf
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from examples.stdlib_docstrings import stdlib_docstrings
-from tests.hf.models import DECODERS, ENCODERS, SCORED, tiny
+from tests.hf.models import DECODERS, ENCODERS, SCORED, TRIED, tiny
 from tests.hf.trained import byte_level
 
 TOLERANCE = 3e-6
@@ -54,6 +54,21 @@ def test_a_decoder_encodes_each_text_as_alone(name: str, minilm: Any) -> None:
         vectors = am.hf.encode(model, tokenizer, TEXTS, "last", 64, token_budget=budget)
         # Eager attention of these takes the softmax in float32, and their norms amplify what it rounds.
         assert relative(vectors, expected) < 10 * TOLERANCE, budget
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_model_of_a_type_that_is_not_known_is_tried_and_encodes_each_text_as_alone(name: str, minilm: Any) -> None:
+    model, tokenizer, state = tiny(name), minilm[1], torch.get_rng_state()
+    vectors = am.hf.encode(model, tokenizer, TEXTS, "mean", 64)
+    assert torch.equal(torch.get_rng_state(), state)
+    part = model.get_encoder() if model.config.is_encoder_decoder else model
+    assert relative(vectors, np.stack([alone(part, tokenizer, text) for text in TEXTS])) < 10 * TOLERANCE
+
+
+def test_a_model_of_ones_own_is_tried(minilm: Any) -> None:
+    model, tokenizer = Custom(tiny("bert").config).eval(), minilm[1]
+    vectors = am.hf.encode(model, tokenizer, TEXTS, "cls", 64)
+    assert relative(vectors, np.stack([alone(model, tokenizer, text, "cls") for text in TEXTS])) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -381,7 +396,16 @@ def _threads_of_a_new_thread() -> int:
 
 
 class Custom(tf.BertModel):
-    """A model of somebody's own."""
+    """A model of somebody's own, that does nothing else."""
+
+
+class Mixing(tf.BertModel):
+    """One that mixes all the tokens of a row."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        out = super().forward(*args, **kwargs)
+        out.last_hidden_state = out.last_hidden_state + out.last_hidden_state.mean(1, keepdim=True)
+        return out
 
 
 def _changed(name: str, **changes: Any) -> Any:
@@ -392,7 +416,10 @@ def _changed(name: str, **changes: Any) -> Any:
 
 
 REFUSED: dict[str, Any] = {
-    "BloomModel has model type 'bloom'": lambda: am.hf.tiny_model("bloom"),
+    "BloomModel gives packed texts other states than each alone": lambda: am.hf.tiny_model("bloom"),
+    "BartModel gives packed texts other states than each alone": lambda: am.hf.tiny_model("bart"),
+    "JambaModel gives packed texts other states than each alone": lambda: am.hf.tiny_model("jamba"),
+    "SwitchTransformersModel gives packed texts other states": lambda: am.hf.tiny_model("switch_transformers"),
     "LlamaModel turns positions by the length of the row": lambda: _changed(
         "llama", rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
     ),
@@ -403,7 +430,7 @@ REFUSED: dict[str, Any] = {
     "DistilBertModel cuts its feed-forward layers into chunks": lambda: _changed(
         "distilbert", chunk_size_feed_forward=4
     ),
-    "Custom runs code of its own": lambda: Custom(tiny("bert").config),
+    "Mixing gives packed texts other states than each alone": lambda: Mixing(tiny("bert").config),
     "Linear is no model of transformers": lambda: torch.nn.Linear(2, 2),
 }
 

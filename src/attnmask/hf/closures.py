@@ -7,7 +7,7 @@ by the function that made it and by the values it closes over.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -15,24 +15,21 @@ import numpy as np
 
 from attnmask.conventions import IntArray
 from attnmask.mask.atoms import causal, documents, full, padding, window
-from attnmask.mask.atoms.causal import Causal
-from attnmask.mask.atoms.constant import Full
-from attnmask.mask.atoms.window import Window
-from attnmask.mask.expr import Mask, atoms_of
+from attnmask.mask.expr import Mask
 from attnmask.mask.frozen import as_array
 
 MODULE = "transformers.masking_utils"
 PACKED = "packed_sequence_mask_function.<locals>.inner_mask"
 REMAPPED = "remap_positions_for_packed_sequence.<locals>.inner_mask"
-RELATIVE = (Causal, Window, Full)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Absolute positions of the queries and of the keys."""
+    """Absolute positions of the queries and of the keys; if a mask asks for them, those inside packed texts, (B, K)."""
 
     queries: range
     keys: range
+    inside: IntArray | None = None
 
     @property
     def queries_are_keys(self) -> bool:
@@ -58,10 +55,16 @@ def mask_from_closure(fn: Callable[..., Any], queries: range, keys: range) -> Ma
     >>> mask_from_closure(sliding_window_causal_mask_function(4), range(9), range(9))
     window(left=3, right=None) & causal()
     """
+    return _read(fn, Place(queries, keys))
+
+
+def _read(fn: Callable[..., Any], at: Place) -> Mask | None:
     if getattr(fn, "__module__", None) != MODULE:
         return None
     reader = _READERS.get(fn.__qualname__)
-    return reader(_cells(fn), Place(queries, keys)) if reader is not None else None
+    if reader is None or (at.inside is not None and fn.__qualname__ in OF_ROWS):
+        return None
+    return reader(_cells(fn), at)
 
 
 def _cells(fn: Callable[..., Any]) -> dict[str, Any]:
@@ -95,8 +98,8 @@ def _blockwise(cells: dict[str, Any], at: Place) -> Mask | None:
 
 
 def _chunked(cells: dict[str, Any], at: Place) -> Mask | None:
-    left = as_array(cells["left_padding"])
-    chunk = (np.arange(at.keys.stop) - left[:, None]) // int(cells["chunk_size"])
+    place = np.arange(at.keys.stop) if at.inside is None else at.inside
+    chunk = (place - as_array(cells["left_padding"])[:, None]) // int(cells["chunk_size"])
     return _same_document(chunk - chunk.min(initial=0), at)
 
 
@@ -118,22 +121,20 @@ def _any_of(cells: dict[str, Any], at: Place) -> Mask | None:
 
 
 def _combined(combine: Callable[[Mask, Mask], Mask], functions: Sequence[Callable[..., Any]], at: Place) -> Mask | None:
-    masks = [mask_from_closure(function, at.queries, at.keys) for function in functions]
+    masks = [_read(function, at) for function in functions]
     known = [mask for mask in masks if mask is not None]
     return reduce(combine, known) if known and len(known) == len(masks) else None
 
 
 def _packed_and_remapped(packed: dict[str, Any], remapped: dict[str, Any], at: Place) -> Mask | None:
-    """A mask of positions inside packed texts: where those count up by 1, a mask of distances is the same in both."""
+    """A mask of positions inside packed texts: where those count up by 1, distances are the same in both."""
     ids, positions = as_array(packed["packed_sequence_mask"]), as_array(remapped["position_ids"])
-    mask = mask_from_closure(remapped["mask_function"], at.queries, at.keys)
     inside = ids[:, 1:] == ids[:, :-1]
     counts_up = bool((np.diff(positions, axis=1)[inside] == 1).all() and (positions >= 0).all())
     in_one_piece = bool((np.diff(ids, axis=1) >= 0).all())
-    if mask is None or not (counts_up and in_one_piece and all(isinstance(atom, RELATIVE) for atom in atoms_of(mask))):
-        return None
+    mask = _read(remapped["mask_function"], replace(at, inside=positions))
     own = _packed(packed, at)
-    return None if own is None else own & mask
+    return own & mask if own is not None and mask is not None and counts_up and in_one_piece else None
 
 
 def slice_of_keys(attention_mask: Any, keys: range) -> IntArray:
@@ -147,6 +148,13 @@ def slice_of_keys(attention_mask: Any, keys: range) -> IntArray:
     return np.pad(values, ((0, 0), (0, missing)))[:, keys.start : keys.stop]
 
 
+# What these say is of places in the row, whatever position a token has inside its text.
+OF_ROWS = {
+    "blockwise_overlay.<locals>.inner_mask",
+    "padding_mask_function.<locals>.inner_mask",
+    PACKED,
+    REMAPPED,
+}
 _READERS: dict[str, Callable[[dict[str, Any], Place], Mask | None]] = {
     "causal_mask_function": lambda cells, at: causal(),
     "bidirectional_mask_function": lambda cells, at: full(),

@@ -65,9 +65,9 @@ def encode(
     under ``attn_implementation="attnmask"``, and is afterwards as it was.
 
     Args:
-        model: BERT, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, MPNet, ModernBERT, or a decoder such as Llama,
+        model: an encoder (BERT, RoBERTa, MPNet, ModernBERT, ELECTRA, T5 and others), or a decoder such as Llama,
             Mistral, Qwen, Gemma, Phi or GPT-2, of which ``pool="last"`` is the one token that has seen all; with or
-            without a head.
+            without a head. Types that are not known here, and code of your own, are first tried on a small copy.
         tokenizer: its tokenizer.
         texts: N strings with something in them.
         pool: "mean" of a text's tokens, "cls" for its first, "last" for its last; of the last hidden state, and
@@ -106,11 +106,13 @@ def encode(
     check_vocabulary(base, tokenizer)
     tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, weighting)
     job = Job(base, family, tokens, chosen)
-    vectors = np.zeros((len(texts), base.config.hidden_size), dtype=np.float32)
+    vectors = np.zeros((len(texts), getattr(base.config.get_text_config(), "hidden_size", 0)), dtype=np.float32)
     done = 0
     batches = list(batches_of(tokens.lengths, token_budget, order))
     with borrowed(base, token_budget, len(batches)), closing(_results(job, batches)) as results:
         for batch, result in results:
+            if not done and result.shape[1] != vectors.shape[1]:  # some project their last states
+                vectors = np.zeros((len(texts), result.shape[1]), dtype=np.float32)
             vectors[batch] = result
             done += len(batch)
             if progress is not None:
@@ -177,7 +179,9 @@ def row_of_texts(base: PreTrainedModel, family: Family, tokens: Tokens, batch: N
     """The row of some texts, on the model's device."""
     lengths, at = tokens.lengths[batch], tokens.places(batch)
     ids, device = tokens.ids[at].astype(np.int64), base.device
-    rows = {"input_ids": ids, "position_ids": position_ids(base, family, ids, lengths)}
+    rows = {"input_ids": ids}
+    if family.positions:
+        rows["position_ids"] = position_ids(base, family, ids, lengths)
     if family.token_types:
         rows["token_type_ids"] = tokens.types[at].astype(np.int64)
     inputs: dict[str, Any] = {name: torch.from_numpy(row)[None].to(device) for name, row in rows.items()}

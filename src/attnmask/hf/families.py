@@ -26,12 +26,14 @@ class Family:
         after_pad: whether positions count from the padding index + 1, and tokens of the pad id are not counted.
         token_types: whether it adds token types, which it would otherwise look up by position.
         causal: whether a token sees those before it alone.
+        positions: whether it is told the position of each token.
     """
 
     model: str
     after_pad: bool = False
     token_types: bool = False
     causal: bool = False
+    positions: bool = True
 
 
 FAMILIES = {
@@ -59,16 +61,21 @@ FAMILIES = {
 }
 # Rotary positions that depend on the length of the row, not of the text.
 BY_LENGTH = ("dynamic", "longrope")
+# Tokens of a text, for models that place any number.
+UNLIMITED = 2**31
 
 
 def encoder_of(model: Any) -> tuple[PreTrainedModel, Family]:
-    """The model without its head, and its family.
+    """The model without its head, or the encoder of an encoder-decoder, and its family.
+
+    A model type that is not known here is tried: a small copy of it must make the same of packed texts as of each
+    alone.
 
     Args:
         model: of transformers, with or without a head.
 
     Raises:
-        UnsupportedModelError: a model for which packed texts are not known to give what each text alone gives.
+        UnsupportedModelError: a model for which packed texts do not give what each text alone gives.
     """
     from transformers import PreTrainedModel
 
@@ -79,28 +86,39 @@ def encoder_of(model: Any) -> tuple[PreTrainedModel, Family]:
             fix="give AutoModel.from_pretrained(...), or what load_encoder returns",
         )
     base = cast(PreTrainedModel, model.base_model)
-    reasons = _reasons_against(base)
-    if reasons:
+    if base.config.is_encoder_decoder:
+        base = cast(PreTrainedModel, base.get_encoder())
+    family = _family_of(base)
+    reasons = _reasons_against(base, family) if isinstance(family, Family) else [family]
+    if isinstance(family, str) or reasons:
         raise UnsupportedModelError(
-            f"{type(model).__name__} {'; '.join(reasons)}",
-            where=WHERE,
-            fix=f"exact for {', '.join(family.model for family in FAMILIES.values())}; run others on padded batches",
+            f"{type(model).__name__} {'; '.join(reasons)}", where=WHERE, fix="run it on padded batches"
         )
-    return base, FAMILIES[base.config.model_type]
+    return base, family
 
 
-def _reasons_against(base: PreTrainedModel) -> list[str]:
-    config, family = base.config, FAMILIES.get(base.config.model_type)
-    if family is None:
-        return [f"has model type {config.model_type!r}"]
-    own_code = type(base).__name__ == family.model and type(base).__module__.startswith("transformers.models.")
-    positions = getattr(config, "position_embedding_type", "absolute")
+def _family_of(base: PreTrainedModel) -> Family | str:
+    """What is known of a model, or found by trial; or why it cannot be packed."""
+    family = FAMILIES.get(base.config.model_type)
+    if family is not None and type(base).__name__ == family.model and _is_of_transformers(base):
+        return family
+    from attnmask.hf.trial import family_by_trial
+
+    return family_by_trial(base)
+
+
+def _is_of_transformers(base: PreTrainedModel) -> bool:
+    return type(base).__module__.startswith("transformers.models.")
+
+
+def _reasons_against(base: PreTrainedModel, family: Family) -> list[str]:
+    config = base.config
+    positions = getattr(config, "position_embedding_type", None) or "absolute"
     chunk = getattr(config, "chunk_size_feed_forward", 0)
     by_length = sorted(set(_rope_types(getattr(config, "rope_parameters", None) or {})) & set(BY_LENGTH))
     reasons = {
-        f"runs code of its own, {type(base).__module__}.{type(base).__name__}": not own_code,
         "is configured as a decoder (is_decoder=True)": not family.causal and getattr(config, "is_decoder", False),
-        f"has position_embedding_type={positions!r}": positions != "absolute",
+        f"has position_embedding_type={positions!r}": positions not in ("absolute", "rotary"),
         f"turns positions by the length of the row ({', '.join(by_length)})": bool(by_length),
         f"cuts its feed-forward layers into chunks (chunk_size_feed_forward={chunk})": chunk > 0,
     }
@@ -117,7 +135,8 @@ def _rope_types(rope: dict[str, Any]) -> list[str]:
 
 def most_tokens(base: PreTrainedModel, family: Family) -> int:
     """Tokens that a text may have for the model to have a position for each."""
-    return base.config.max_position_embeddings - (_pad_id(base) + 1 if family.after_pad else 0)
+    most = getattr(base.config.get_text_config(), "max_position_embeddings", None) or UNLIMITED
+    return most - (_pad_id(base) + 1 if family.after_pad else 0)
 
 
 def first_position(model: PreTrainedModel) -> int:

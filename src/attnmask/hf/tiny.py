@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -86,6 +86,8 @@ OF_TYPE: dict[str, dict[str, Any]] = {
     "gemma4_text": {"use_bidirectional_attention": "vision"},
     "molmo2_adapter": {"vision_feature_layer": [1, 0]},
 }
+# What a config says of the file that it is from.
+OF_FILES = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path", "_attn_implementation")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -117,7 +119,31 @@ def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     torch.manual_seed(seed)
     config = tiny_config(model_type)
     config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    model = cast(PreTrainedModel, AutoModel.from_config(config))  # pyright: ignore[reportUnknownMemberType]
+    return _with_large_weights(cast(PreTrainedModel, AutoModel.from_config(config)))  # pyright: ignore[reportUnknownMemberType]
+
+
+def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
+    """The same of a model at hand: of its own class, with the switches of its own config.
+
+    Args:
+        kind: its class. config: its config. seed: of the weights.
+    """
+    torch.manual_seed(seed)
+    small = _shrunk(type(config), _switches(config))
+    small._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
+    return _with_large_weights(kind(small).float())
+
+
+def _switches(config: PreTrainedConfig) -> dict[str, Any]:
+    """What a config says otherwise than usual, sizes aside."""
+    usual = type(config)().to_dict()
+    said = {name: value for name, value in config.to_dict().items() if isinstance(value, bool | str | float)}
+    return {
+        name: value for name, value in said.items() if name in usual and name not in OF_FILES and value != usual[name]
+    }
+
+
+def _with_large_weights(model: PreTrainedModel) -> PreTrainedModel:
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.3)
@@ -126,7 +152,7 @@ def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     return model.eval()
 
 
-def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
+def _shrunk(kind: type[PreTrainedConfig], switches: Mapping[str, Any] | None = None) -> PreTrainedConfig:
     own = kind()
     given: dict[str, Any] = {
         name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")
@@ -150,7 +176,7 @@ def _shrunk(kind: type[PreTrainedConfig]) -> PreTrainedConfig:
     parts = {
         name: _shrunk(cast("type[PreTrainedConfig]", type(part))) for name, part in inner.items() if part is not None
     }
-    changes: dict[str, Any] = sizes | tokens | parts
+    changes: dict[str, Any] = sizes | tokens | parts | dict(switches or {})
     if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares
         changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
     changes |= {name: value for name, value in {**OWN, **OF_TYPE.get(kind.model_type, {})}.items() if name in given}
