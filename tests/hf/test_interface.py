@@ -352,6 +352,22 @@ def test_a_compiled_model_gives_the_same(name: str) -> None:
     assert all(float((got[each] - grad).norm()) <= 1e-5 * most for each, grad in want.items())
 
 
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_compiling_writes_out_no_mask(name: str) -> None:
+    model, inputs = tiny(name), batch("left")
+    model.set_attn_implementation("attnmask")
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="aot_eager")
+    weights = torch.linspace(0, 3, 20)
+    for _ in range(2):
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("error", am.hf.MaterializedMaskWarning)
+            compiled(**inputs)
+            with am.hf.weighted(model, weights):
+                got, want = (run(**inputs).last_hidden_state for run in (compiled, model))
+        assert error(got, want, inputs["attention_mask"]) < TOLERANCE
+
+
 def test_others_are_compiled_in_one_piece_as_ever() -> None:
     model, inputs = tiny("llama"), batch()
     model.set_attn_implementation("sdpa")
