@@ -14,6 +14,7 @@ from torch import Tensor
 
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.hf.tiny import tiny_config
 from tests.hf.models import CONFIGS, DECODERS, ENCODERS, batch, error, hidden, tiny
 
 TOLERANCE = 5e-6
@@ -271,6 +272,14 @@ def test_registering_again_changes_nothing() -> None:
     before = tf.models.mpnet.modeling_mpnet.MPNetSelfAttention.forward
     am.hf.register()
     assert tf.models.mpnet.modeling_mpnet.MPNetSelfAttention.forward is before
+
+
+@pytest.mark.parametrize("name", ["deberta", "deberta-v2", "bloom"])
+def test_a_model_that_asks_nobody_says_so_when_it_is_made(name: str) -> None:
+    config = tiny_config(name)
+    with pytest.warns(am.hf.OwnAttentionWarning, match="runs attention of its own") as caught:
+        tf.AutoModel.from_config(config, attn_implementation="attnmask")
+    assert type(am.hf.tiny_model(name)).__name__ == caught[0].message.model
 
 
 def test_mpnet_is_left_alone_under_other_implementations() -> None:
