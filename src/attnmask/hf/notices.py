@@ -61,5 +61,7 @@ class OwnAttentionWarning(UserWarning):
     """
 
     def __init__(self, model: str) -> None:
-        super().__init__(f'{model} runs attention of its own: attn_implementation="attnmask" changes nothing in it')
+        super().__init__(
+            f'{model} runs attention of its own: in its layers attn_implementation="attnmask" changes nothing'
+        )
         self.model = model
