@@ -14,6 +14,7 @@ from torch import Tensor
 
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.hf.tiny import tiny_config
 from tests.hf.models import CONFIGS, DECODERS, ENCODERS, batch, error, hidden, tiny
 
 TOLERANCE = 5e-6
@@ -273,6 +274,14 @@ def test_registering_again_changes_nothing() -> None:
     assert tf.models.mpnet.modeling_mpnet.MPNetSelfAttention.forward is before
 
 
+@pytest.mark.parametrize("name", ["deberta", "deberta-v2", "bloom"])
+def test_a_model_that_asks_nobody_says_so_when_it_is_made(name: str) -> None:
+    config = tiny_config(name)
+    with pytest.warns(am.hf.OwnAttentionWarning, match="runs attention of its own") as caught:
+        tf.AutoModel.from_config(config, attn_implementation="attnmask")
+    assert type(am.hf.tiny_model(name)).__name__ == caught[0].message.model
+
+
 def test_mpnet_is_left_alone_under_other_implementations() -> None:
     model = tiny("mpnet")
     assert len(model(**batch(), output_attentions=True).attentions) == 3
@@ -350,6 +359,22 @@ def test_a_compiled_model_gives_the_same(name: str) -> None:
     assert want.keys() == got.keys()
     most = max(float(grad.norm()) for grad in want.values())
     assert all(float((got[each] - grad).norm()) <= 1e-5 * most for each, grad in want.items())
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_compiling_writes_out_no_mask(name: str) -> None:
+    model, inputs = tiny(name), batch("left")
+    model.set_attn_implementation("attnmask")
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="aot_eager")
+    weights = torch.linspace(0, 3, 20)
+    for _ in range(2):
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("error", am.hf.MaterializedMaskWarning)
+            compiled(**inputs)
+            with am.hf.weighted(model, weights):
+                got, want = (run(**inputs).last_hidden_state for run in (compiled, model))
+        assert error(got, want, inputs["attention_mask"]) < TOLERANCE
 
 
 def test_others_are_compiled_in_one_piece_as_ever() -> None:

@@ -204,6 +204,17 @@ def test_bad_examples(example: dict[str, Any], match: str) -> None:
         am.hf.PackingCollator(Tokens(), row_tokens=24)([example])
 
 
+def test_a_trainer_that_keeps_columns_hands_weights_on(tmp_path: Path, minilm: tuple[Any, Any]) -> None:
+    model = model_of("llama")
+    texts = [{**text, "weights": [2.0] * len(text["input_ids"])} for text in examples()]
+    arguments = tf.TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], remove_unused_columns=False)
+    collate = am.hf.PackingCollator(minilm[1], row_tokens=40)
+    trainer = tf.Trainer(model, arguments, data_collator=collate, train_dataset=texts)
+    (batch,) = trainer.get_train_dataloader()
+    weights = batch["attention_mask"].weights
+    assert float(weights.sum()) == weights.numel() + sum(LENGTHS)
+
+
 # Of each way to count positions, and of those that look at their mask or stop at it.
 @pytest.mark.parametrize(
     "name",

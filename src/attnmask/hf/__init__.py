@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attnmask.hf.labels import labels_from_mask as labels_from_mask
     from attnmask.hf.load import load_encoder as load_encoder
     from attnmask.hf.notices import MaterializedMaskWarning as MaterializedMaskWarning
+    from attnmask.hf.notices import OwnAttentionWarning as OwnAttentionWarning
     from attnmask.hf.notices import TruncationWarning as TruncationWarning
     from attnmask.hf.notices import UnknownMaskWarning as UnknownMaskWarning
     from attnmask.hf.notices import WordNotFoundWarning as WordNotFoundWarning
@@ -42,6 +43,7 @@ _HOMES = {
     "labels_from_mask": "labels",
     "load_encoder": "load",
     "MaterializedMaskWarning": "notices",
+    "OwnAttentionWarning": "notices",
     "TruncationWarning": "notices",
     "UnknownMaskWarning": "notices",
     "WordNotFoundWarning": "notices",

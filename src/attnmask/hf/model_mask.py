@@ -27,6 +27,9 @@ SUMS = {"add", "__add__", "__radd__", "add_", "__iadd__", "sub", "__sub__", "__r
 MOVES = {"to", "bool", "cpu", "cuda", "pin_memory"}
 COPIES = {"clone", "detach", "contiguous"}
 LOOKS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
+# What torch.compile asks besides, and the one answer to it that is a tensor.
+LOOKS_OF_COMPILE = {"_is_view", "untyped_storage", "storage_offset", "is_conj", "is_neg"}
+BASE = getattr(Tensor, "_base")  # noqa: B009
 
 
 class ModelMask(Tensor):
@@ -61,9 +64,9 @@ class ModelMask(Tensor):
             moved = getattr(torch.ones((), dtype=torch.bool), name)(*args[1:], **kwargs)
             if moved.dtype == torch.bool:
                 return ModelMask.of(args[0].plan, args[0].weights, len(args[0]), moved.device)
-        if name in LOOKS:
+        if name in LOOKS | LOOKS_OF_COMPILE:
             seen = _plainly(func, args, kwargs)
-            if not isinstance(seen, Tensor):
+            if not isinstance(seen, Tensor) or getattr(func, "__self__", None) is BASE:
                 return seen
         warnings.warn(MaterializedMaskWarning(name), stacklevel=3)
         return _plainly(func, _with_bools(args), {key: _with_bools(value) for key, value in kwargs.items()})

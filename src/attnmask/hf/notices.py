@@ -51,3 +51,17 @@ class MaterializedMaskWarning(UserWarning):
     def __init__(self, operation: str) -> None:
         super().__init__(f"this model does {operation} to its mask: it is exact all the same, all pairs written out")
         self.operation = operation
+
+
+class OwnAttentionWarning(UserWarning):
+    """A model asks no AttentionInterface: under ``attn_implementation="attnmask"`` it runs its own attention as ever.
+
+    Attributes:
+        model: name of its class.
+    """
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f'{model} runs attention of its own: in its layers attn_implementation="attnmask" changes nothing'
+        )
+        self.model = model
