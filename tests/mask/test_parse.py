@@ -24,8 +24,6 @@ MASKS = ", ".join(ATOMS)
 @given(cases())
 def test_a_mask_is_read_back_from_what_it_prints(case: tuple[Domain, am.Mask]) -> None:
     domain, mask = case
-    if 0 in (domain.Q, domain.K) and ("array=" in repr(mask) or "attention_mask=" in repr(mask)):
-        return  # an array of nothing prints as [], which has lost its shape and its kind
     if "predicate(" in repr(mask):
         with pytest.raises(ExpressionError):
             mask_from_text(repr(mask))
