@@ -23,7 +23,7 @@ MASKS = ", ".join(ATOMS)
 @settings(max_examples=600, deadline=None)
 @given(cases())
 def test_a_mask_is_read_back_from_what_it_prints(case: tuple[Domain, am.Mask]) -> None:
-    domain, mask = case
+    _, mask = case
     if "predicate(" in repr(mask):
         with pytest.raises(ExpressionError):
             mask_from_text(repr(mask))
