@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 
 import attnmask as am
+from attnmask.compile.runs import Runs
+from attnmask.errors import CannotExpressError
 from attnmask.targets import lift, lower, tokamax, windows
 
 Segments = namedtuple("Segments", ["q", "kv"])
@@ -265,3 +268,12 @@ def test_every_golden_error_has_a_case() -> None:
 if __name__ == "__main__":
     # Written anew after a change of words: read the difference.
     GOLDEN.write_text("\n\n".join(map(text_of, CASES)) + "\n", encoding="utf-8")
+
+
+def test_a_form_that_the_memory_does_not_hold_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(runs: Runs) -> NoReturn:
+        raise MemoryError("Unable to allocate 1.00 TiB")
+
+    monkeypatch.setattr(Runs, "to_dense", too_large)
+    with pytest.raises(CannotExpressError, match=r"(?s)it does not fit into the memory: .* 1\.00 TiB.*to do: "):
+        lower(am.compile(am.window(left=3, right=0), q=8), "sdpa")
