@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnmask as am
-from attnmask.compile.segments import finest_segments, runs_of_segments
+from attnmask.compile.segments import finest_segments, within_segments
 from attnmask.targets.padded_bands import band_of
 from tests.strategies import bools, cases, plan_of
 
@@ -46,7 +46,11 @@ def test_the_finest_segments_hold_every_pair_and_no_finer_do(data: st.DataObject
     dense = np.broadcast_to(runs.to_dense(), (*runs.shape, k)).any(1)
     same = queries[:, :, None] == keys[:, None]
     assert (same | ~dense).all()
-    np.testing.assert_array_equal(runs_of_segments(queries, keys).to_dense()[:, 0], same)
+    every = am.compile(am.full(), q=q, k=k, offset=0).runs
+    np.testing.assert_array_equal(within_segments(every, queries, keys).to_dense()[:, 0], same)
+    static = bools(data.draw, data.draw(st.sampled_from([1, len(queries)])), h, q, k)
+    within = within_segments(am.compile(am.dense(static), q=q, k=k, offset=0).runs, queries, keys)
+    np.testing.assert_array_equal(*np.broadcast_arrays(within.to_dense(), static & same[:, None]))
     for item, reach in enumerate(dense):
         # Which queries are joined by keys that they share: the closure of one step.
         step = (reach.astype(int) @ reach.T.astype(int)) > 0

@@ -17,6 +17,7 @@ from tests.strategies import cases, dense_of, plan_of
 
 MANY = settings(max_examples=300, deadline=None)
 LEFT: dict[str, Any] = {"side": "left"}
+IMAGES = am.spans([-1, 0, 0, 0, 0, -1, 1, 1, 1, 1, -1, -1])
 # (mask, the expression by which it is known once only its pairs are left), on 12 queries and keys.
 KNOWN: list[tuple[am.Mask, str]] = [
     (am.full(), "full()"),
@@ -49,8 +50,20 @@ KNOWN: list[tuple[am.Mask, str]] = [
     (am.chunked(5), "chunked(size=5)"),
     (am.causal() & am.chunked(5), "causal() & chunked(size=5)"),
     (am.block_causal(4), "block_causal(size=4)"),
-    (am.causal() | am.spans([-1, 0, 0, 0, -1, 1, 1, -1, -1, -1, -1, -1]), ""),
-    (am.causal() & (am.window(2, 0) | am.sinks(2)), "causal() & (window(left=2, right=None) | sinks(n=2))"),
+    (am.causal() | IMAGES, f"causal() | {IMAGES!r}"),
+    (am.window(2, 1).shift(-3), "window(left=3, right=0).shift(-2)"),
+    (am.window(1, 2).shift(3), "window(left=0, right=3).shift(2)"),
+    ((am.causal() & am.window(2, 0)) | IMAGES, f"window(left=2, right=0) | {IMAGES!r}"),
+    ((am.causal() | IMAGES) & am.window(2, None), f"window(left=2, right=None) & (causal() | {IMAGES!r})"),
+    ((am.causal() & am.window(2, 0)) | am.prefix([4]), "window(left=2, right=0) | prefix(lengths=[4])"),
+    (am.causal() & (am.window(2, 0) | am.sinks(2)), "causal() & (window(left=2, right=0) | sinks(n=2))"),
+    (am.cross_padding([3, 9], [5, 7]), "padding(lengths=[3, 9], of='queries') & padding(lengths=[5, 7])"),
+    (am.dilated(3) & am.window(7, 7), "dilated(step=3) & window(left=6, right=6)"),
+    (am.dilated(3) & am.window(7, 0) & am.documents(lengths=[8, 4]), ""),
+    (
+        (am.global_tokens([0, 1]) | am.window(1, 1)) & am.padding(lengths=[12, 8]),
+        "(global_tokens(indices=[0, 1]) | window(left=1, right=1)) & padding(lengths=[12, 8])",
+    ),
     (am.dilated(3), "dilated(step=3)"),
     (am.causal() & am.dilated(3), "causal() & dilated(step=3)"),
     (am.global_tokens([0, 7]) | am.window(1, 1), "global_tokens(indices=[0, 7]) | window(left=1, right=1)"),
@@ -98,6 +111,12 @@ def test_what_is_found_is_equal_at_other_lengths_too(known: tuple[am.Mask, str],
     found = am.Plan(plan.runs, offset).describe().mask
     if found is not None:
         assert am.compile(found, q=q, k=k, offset=offset, batch=plan.B) == plan
+
+
+def test_a_guess_of_too_many_runs_is_no_error() -> None:
+    # Every second key, at a length at which dilated(2) alone could not be compiled.
+    plan = am.compile(am.dilated(2) & am.window(left=5, right=0) & am.documents(lengths=[2**15] * 2), q=2**16)
+    assert am.Plan(plan.runs).describe().mask == am.dilated(2) & am.window(4, 0) & am.documents(lengths=[2**15] * 2)
 
 
 def test_what_nobody_knows_has_no_short_form() -> None:

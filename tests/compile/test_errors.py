@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -49,6 +50,22 @@ ERRORS: list[tuple[type[ArgumentError], Callable[[], object], str]] = [
         ArgumentError,
         lambda: am.compile([[1, 0]], q=2),  # type: ignore[arg-type]
         "list is no mask\n  where: compile\n  to do: wrap an array with dense(array)",
+    ),
+    (
+        ArgumentError,
+        lambda: am.compile(am.causal, q=2),  # type: ignore[arg-type]
+        "function is no mask\n  where: compile\n  to do: call it, as in causal()",
+    ),
+    (
+        ArgumentError,
+        lambda: am.compile("causal()", q=2),  # type: ignore[arg-type]
+        "str is no mask\n  where: compile\n  to do: read an expression with mask_from_text(text)",
+    ),
+    (
+        ArgumentError,
+        lambda: am.compile(reduce(lambda mask, _: mask.shift(1), range(5000), am.causal()), q=2),
+        "the mask is nested too deeply\n  where: compile\n"
+        "  to do: & and | of many masks stay flat; shift once, by the sum",
     ),
     (
         ArgumentError,

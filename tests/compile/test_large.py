@@ -50,3 +50,16 @@ def test_pairs_beyond_32_bits_are_counted() -> None:
 def test_facts_of_a_million_tokens_are_found() -> None:
     assert facts.causal_offset(am.compile(am.causal(), q=LENGTH).runs) == 0
     assert facts.window_sides(am.compile(am.window(left=9, right=0), q=LENGTH).runs, 0) == (9, 0)
+
+
+TOKENS = np.arange(1 << 16) % 40_000 > 0
+
+
+@pytest.mark.parametrize("of", ["keys", "queries", "both"])
+def test_padding_by_a_mask_is_never_written_out_pair_by_pair(of: str) -> None:
+    tracemalloc.start()
+    plan = am.compile(am.causal() & am.padding(attention_mask=[TOKENS, np.sort(TOKENS)], of=of), q=len(TOKENS))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert plan.shape == (2, 1, len(TOKENS), len(TOKENS))
+    assert peak < 50e6, f"{peak / 1e6:.0f} MB"

@@ -134,7 +134,8 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "mask.png"
     with pytest.raises(ArgumentError) as error:
         save_image(am.compile(am.causal(), q=4), path)
-    assert str(error.value) == f"cannot be written: No such file or directory\n  where: {path}"
+    fix = "name a file in a folder that can be written to"
+    assert str(error.value) == f"cannot be written: No such file or directory\n  where: {path}\n  to do: {fix}"
 
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

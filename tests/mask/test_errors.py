@@ -131,6 +131,10 @@ ARGUMENT_ERRORS: list[tuple[Callable[[], object], str]] = [
         "a mask cannot be combined with list [1]\n  where: & | ^ -\n  to do: wrap an array with dense(array)",
     ),
     (
+        lambda: am.chunked(-2),
+        "size is -2\n  where: chunked(size=)\n  to do: give a whole number, 1 or more, below 2**31",
+    ),
+    (
         lambda: Domain(0, 1, 1, 1),
         "B is 0\n  where: Domain\n  to do: B is 1 or more",
     ),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 
 import attnmask as am
+from attnmask.compile.runs import Runs
+from attnmask.errors import CannotExpressError
 from attnmask.targets import lift, lower, tokamax, windows
 
 Segments = namedtuple("Segments", ["q", "kv"])
@@ -202,6 +205,8 @@ CASES: dict[str, Callable[[], object]] = {
     "windows, one side of two": lambda: windows.one_side_from_window((2, 1)),
     "windows of no number": lambda: windows.window_from_xformers_causal(0),
     "windows of a negative side": lambda: windows.window_from_flash((-2, 0)),
+    "windows of one side": lambda: windows.window_from_flash(4),  # type: ignore[arg-type]
+    "windows of less than no neighbours": lambda: windows.flash_from_window((-1, 0)),
     "no lists": lambda: lift("lists", []),
     "jax of floats": lambda: lift("jax", {"mask": np.where(EYE == 1, 0.0, -1e4)}),
     "jax of five axes": lambda: lift("jax", {"mask": np.ones((1, 1, 1, 2, 2), dtype=bool)}),
@@ -260,6 +265,20 @@ def test_error_texts(case: str) -> None:
 def test_every_golden_error_has_a_case() -> None:
     blocks = GOLDEN.read_text(encoding="utf-8").strip().split("\n\n")
     assert [block.partition("]")[0].strip("[") for block in blocks] == list(CASES)
+
+
+def test_a_form_that_the_memory_does_not_hold_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(runs: Runs) -> NoReturn:
+        raise MemoryError("Unable to allocate 1.00 TiB")
+
+    monkeypatch.setattr(Runs, "to_dense", too_large)
+    with pytest.raises(CannotExpressError, match=r"(?s)it does not fit into the memory: .* 1\.00 TiB.*to do: "):
+        lower(am.compile(am.window(left=3, right=0), q=8), "sdpa")
+
+
+def test_a_device_that_is_not_there_is_one_clear_error() -> None:
+    with pytest.raises(am.AttnMaskError, match=r"(?s)nothing can be put on 'cuda:99': .*to do: "):
+        lower(CAUSAL, "dense_torch", device="cuda:99")
 
 
 if __name__ == "__main__":

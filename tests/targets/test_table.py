@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 import attnmask as am
@@ -42,6 +44,17 @@ def test_items_that_differ_do_not_escape_the_limit(written: list[int]) -> None:
     sizes = {row.target: row.size for row in table.rows_of(plan)}
     assert sizes["torch_encoder"] == f"over {LIMIT:,} pairs"
     assert max(written, default=0) <= LIMIT
+
+
+def test_a_long_dilated_window_is_sized_in_little_memory() -> None:
+    plan = am.compile(am.dilated(2) & am.window(left=9, right=0), q=1 << 15)
+    tracemalloc.start()
+    sizes = {row.target: row.size for row in table.rows_of(plan)}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Even and odd positions as segments, and a lazy window.
+    assert sizes["splash"] == 2 * 4 * plan.Q + table.NUMBER
+    assert peak < 300e6, f"{peak / 1e6:.0f} MB"
 
 
 def test_below_the_limit_every_size_is_of_what_is_lowered() -> None:

@@ -76,7 +76,7 @@ def _intersection(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Ru
     runs = _intersection_at_once(cheap, domain, within) if cheap else None
     for term, dear in zip(terms, costly, strict=True):
         if dear:
-            last = _lower(term, domain, within if runs is None else _hull(runs))
+            last = _lower(term, domain, within if runs is None else hull_of(runs))
             runs = last if runs is None else intersect([runs, last])
     assert runs is not None
     return runs
@@ -101,7 +101,7 @@ def _is_plain(mask: Mask) -> TypeGuard[Atom]:
     return isinstance(mask, Atom) and not isinstance(mask, PerHead)
 
 
-def _hull(runs: Runs) -> KeyRange:
+def hull_of(runs: Runs) -> KeyRange:
     """From the first to the last key of each row."""
     starts, stops = np.zeros(runs.rows, np.int64), np.zeros(runs.rows, np.int64)
     some = runs.counts > 0

@@ -20,7 +20,7 @@ from attnmask.conventions import Align, BoolArray, offset_from_align
 from attnmask.errors import AlignmentError, ArgumentError
 from attnmask.mask.arguments import is_whole, one_of, position_count, whole_number
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import Mask, atoms_of
+from attnmask.mask.expr import Mask, atoms_of, mask_instead_of
 
 ARGUMENTS = {"B": "batch", "H": "heads", "Q": "q", "K": "k"}
 
@@ -287,12 +287,19 @@ def compile(
     5
     """
     if not isinstance(mask, Mask):
-        raise ArgumentError(f"{type(mask).__name__} is no mask", where="compile", fix="wrap an array with dense(array)")
+        raise ArgumentError(f"{type(mask).__name__} is no mask", where="compile", fix=mask_instead_of(mask))
     q = whole_number(q, "q", "compile")
     k = q if k is None else whole_number(k, "k", "compile")
-    sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
-    domain = Domain(**sizes, offset=_offset(q, k, offset, align))
-    return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
+    try:
+        sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
+        domain = Domain(**sizes, offset=_offset(q, k, offset, align))
+        return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
+    except RecursionError:
+        raise ArgumentError(
+            "the mask is nested too deeply",
+            where="compile",
+            fix="& and | of many masks stay flat; shift once, by the sum",
+        ) from None
 
 
 def plan_from_dense(array: BoolArray, offset: int = 0) -> Plan:

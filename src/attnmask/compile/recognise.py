@@ -7,6 +7,7 @@ compared. So a set may stay without a name, but never gets a wrong one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.outline import Outline
 from attnmask.compile.recognise_layouts import layout_guesses
 from attnmask.compile.runs import Runs
+from attnmask.compile.sample import sample_of
 from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import ArgumentError
 from attnmask.mask.atoms import (
     block_causal,
     causal,
@@ -46,12 +49,18 @@ def mask_from_runs(runs: Runs, offset: int) -> Mask | None:
     """
     if runs.shape[1] > 1:
         return _mask_per_head(runs, offset)
-    b, _, q = runs.shape
-    domain = Domain(b, 1, q, runs.keys, offset)
-    for mask in _guesses(Outline(runs, offset)):
-        if runs_from_mask(mask, domain).collapsed() == runs:
-            return mask
-    return None
+    outline = Outline(runs, offset)
+    sample = sample_of(outline)
+    likely = (mask for mask in _guesses(outline) if not sample.refutes(mask))
+    return next((mask for mask in chain(likely, layout_guesses(outline)) if _is(mask, outline)), None)
+
+
+def _is(mask: Mask, outline: Outline) -> bool:
+    b, _, q = outline.runs.shape
+    try:
+        return runs_from_mask(mask, Domain(b, 1, q, outline.runs.keys, outline.offset)).collapsed() == outline.runs
+    except ArgumentError:  # it has more runs than any set may have
+        return False
 
 
 def _mask_per_head(runs: Runs, offset: int) -> Mask | None:
@@ -72,10 +81,12 @@ def _guesses(outline: Outline) -> Iterator[Mask]:
     kinds, tokens, texts = (list(guesses(outline)) for guesses in (_kinds, _paddings, _documents))
     yield from [*kinds, *tokens, *texts]
     yield from (~mask for mask in _kinds(_complement(outline)))
+    shifted = list(_shifted_windows(outline))
+    yield from shifted
+    kinds += shifted
     yield from (kind & token for kind in kinds for token in tokens)
     yield from (kind & text for text in texts for kind in kinds)
     yield from (kind & text & token for text in texts for kind in kinds for token in tokens)
-    yield from layout_guesses(outline)
 
 
 def _complement(outline: Outline) -> Outline:
@@ -97,6 +108,15 @@ def band_guesses(outline: Outline) -> Iterator[Mask]:
     for sides in ((left, None), (None, right), (left, right)):
         if min(side or 0 for side in sides) >= 0:
             yield window(*sides)
+
+
+def _shifted_windows(outline: Outline) -> Iterator[Mask]:
+    """Windows that lie before the query, or after it."""
+    left, right = _reach(outline)
+    if left + right >= 0 and right < 0:
+        yield window(left + right, 0).shift(right)
+    elif left + right >= 0 and left < 0:
+        yield window(0, left + right).shift(-left)
 
 
 def _reach(outline: Outline) -> tuple[int, int]:
@@ -125,49 +145,75 @@ def _prefixes(outline: Outline) -> Iterator[Mask]:
     lengths = outline.stop[:, 0]
     if (lengths > 1).any():
         yield causal() | prefix(lengths)
+        if (left := _left_of_last_runs(outline)) is not None:
+            yield window(left, 0) | prefix(lengths)
+
+
+def _left_of_last_runs(outline: Outline) -> int | None:
+    """How far the last of several runs of a row reaches back."""
+    several = (outline.runs.counts > 1).reshape(outline.some.shape)
+    return max(int((outline.position - outline.last_run)[several].max()), 0) if several.any() else None
 
 
 def _spans(outline: Outline) -> Iterator[Mask]:
     """Rows of one span end together, and all but the last of them see ahead."""
     ahead = outline.stop > outline.position + 1
-    closes = np.pad(ahead, ((0, 0), (1, 0)))[:, :-1] & (outline.stop == outline.position + 1)
-    if ahead.any() and outline.offset == 0 and outline.runs.shape[2] == outline.runs.keys:
-        yield causal() | spans(np.where(ahead | closes, outline.stop, -1))
+    inside = ahead | (np.pad(ahead, ((0, 0), (1, 0)))[:, :-1] & (outline.stop == outline.position + 1))
+    if not ahead.any() or outline.offset or outline.runs.shape[2] != outline.runs.keys:
+        return
+    begins = inside & (np.diff(np.where(inside, outline.stop, 0), axis=1, prepend=0) != 0)
+    images = spans(np.where(inside, np.cumsum(begins, axis=1) - 1, -1))
+    yield causal() | images
+    text = outline.some & ~inside
+    if text.any():
+        back = int((outline.position - outline.first)[text].max())
+        yield window(back, 0) | images
+        yield window(back, None) & (causal() | images)
 
 
 def _sinks(outline: Outline) -> Iterator[Mask]:
+    left = _left_of_last_runs(outline)
     several = (outline.runs.counts > 1).reshape(outline.some.shape)
-    if several.any() and not outline.first[several].any():
+    if left is not None and not outline.first[several].any():
         begin = outline.runs.indptr[:-1].reshape(several.shape)[several]
-        left = int((outline.position - outline.last_run)[several].max())
-        yield causal() & (window(max(left, 0), None) | sinks(int(outline.runs.stops[begin].max())))
+        yield causal() & (window(left, 0) | sinks(int(outline.runs.stops[begin].max())))
 
 
 def _dilated(outline: Outline) -> Iterator[Mask]:
     """Single keys, all as far apart: of anything else the guess could have far more runs than the set."""
     runs = outline.runs
     gaps = np.diff(runs.starts)[np.diff(runs.row_of_run) == 0]
-    if len(gaps) and (gaps == gaps[0]).all() and (runs.stops - runs.starts == 1).all():
-        yield dilated(int(gaps[0]))
-        yield causal() & dilated(int(gaps[0]))
+    if not len(gaps) or (gaps != gaps[0]).any() or (runs.stops - runs.starts != 1).any():
+        return
+    every = dilated(int(gaps[0]))
+    from_first, to_last = outline.first < gaps[0], outline.stop + gaps[0] > runs.keys
+    left, right = _reach(outline)
+    if (from_first & to_last)[outline.some].all():
+        yield every
+    if from_first[outline.some].all() and right == 0:
+        yield causal() & every
+    if min(left, right) >= 0:
+        yield every & window(left, right)
 
 
 def _global_tokens(outline: Outline) -> Iterator[Mask]:
-    sees_all = outline.some & (outline.first == 0) & (outline.stop == outline.runs.keys)
-    sees_all &= (outline.runs.counts == 1).reshape(sees_all.shape)
-    others = outline.some & ~sees_all
-    tokens = outline.position[sees_all[0]]
-    if not others.any() or len(sees_all) > 1 or not len(tokens) or tokens[0] < 0:
-        return
-    back, ahead = _own_run(outline, np.flatnonzero(others[0]))
-    yield global_tokens(tokens) | window(int(np.median(back)), int(np.median(ahead)))
+    """Tokens whose rows see all that any row sees; of a padded batch, those of the longest item."""
+    seen = outline.key_seen
+    item = int(seen.sum(axis=1).argmax())
+    own = np.flatnonzero(seen[item])
+    one_run = (outline.runs.counts == 1).reshape(outline.some.shape)[item]
+    sees_all = one_run & (outline.first[item] == own[0]) & (outline.stop[item] == own[-1] + 1)
+    others, tokens = np.flatnonzero(outline.some[item] & ~sees_all), outline.position[sees_all]
+    if len(others) and len(tokens) and tokens[0] >= 0:
+        back, ahead = _own_run(outline, others + item * outline.runs.shape[2])
+        yield global_tokens(tokens) | window(int(np.median(back)), int(np.median(ahead)))
 
 
 def _own_run(outline: Outline, rows: IntArray) -> tuple[IntArray, IntArray]:
     """How far the run that holds a row's own position reaches back and ahead, for the rows that have one."""
     runs = outline.runs
     own = np.isin(runs.row_of_run, rows)
-    position = outline.position[runs.row_of_run]
+    position = outline.position[runs.row_of_run % runs.shape[2]]
     own &= (runs.starts <= position) & (position < runs.stops)
     if not own.any():
         return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
@@ -175,11 +221,12 @@ def _own_run(outline: Outline, rows: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def _paddings(outline: Outline) -> Iterator[Mask]:
-    yield from _paddings_of(outline.key_seen, "keys")
-    q, k = outline.runs.shape[2], outline.runs.keys
-    if q == k:
+    of_keys, of_queries = (list(_paddings_of(*of)) for of in ((outline.key_seen, "keys"), (outline.some, "queries")))
+    yield from of_keys
+    if outline.runs.shape[2] == outline.runs.keys:
         yield from _paddings_of(outline.key_seen, "both")
-    yield from _paddings_of(outline.some, "queries")
+    yield from of_queries
+    yield from (queries & keys for queries in of_queries for keys in of_keys)
 
 
 def _paddings_of(seen: BoolArray, of: str) -> Iterator[Mask]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from attnmask.compile.algebra import intersect
+from attnmask.compile.lower import hull_of
 from attnmask.compile.runs import Int64, Runs, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.mask.tables import ragged_indices
@@ -34,21 +36,42 @@ def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
     return queries, label[island].reshape(b, runs.keys) - before
 
 
-def runs_of_segments(queries: IntArray, keys: IntArray) -> Runs:
-    """The pairs whose ids are equal, of ids (B, Q) and (B, K)."""
+def within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> Runs:
+    """The pairs of a set whose ids are equal, of ids (B, Q) and (B, K)."""
+    first, counts, starts, stops = _reached(runs, queries, keys)
+    at = ragged_indices(first, counts)
+    return intersect(
+        [runs, runs_from_counts((len(queries), 1, runs.shape[2]), runs.keys, counts, starts[at], stops[at])]
+    )
+
+
+def count_within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> int:
+    """The runs of the same, of a set of one run a row, without making them."""
+    return int(_reached(runs, queries, keys)[1].sum(dtype=np.int64))
+
+
+def _reached(runs: Runs, queries: IntArray, keys: IntArray) -> tuple[Int64, Int64, Int64, Int64]:
+    """Of each row the first stretch of its id that is between its first and last key, and their number; all stretches.
+
+    Stretches are in the order of items and ids; their starts and stops are keys.
+    """
     b, q = queries.shape
     together = np.concatenate([queries.reshape(-1), keys.reshape(-1)]).astype(np.int64)
     names: Int64 = np.unique(together, return_inverse=True)[1]
-    several = int(names.max(initial=-1)) + 1
+    several, apart = int(names.max(initial=-1)) + 1, runs.keys + 1
     of_query = names[: b * q] + np.repeat(np.arange(len(queries)), q) * several
-    of_key = names[b * q :] + np.repeat(np.arange(len(queries)), keys.shape[1]) * several
+    of_key = names[b * q :] + np.repeat(np.arange(len(queries)), runs.keys) * several
     begins = np.flatnonzero(np.diff(of_key, prepend=-1))
-    stops = np.append(begins[1:], len(of_key))[: len(begins)]
-    name, count = of_key[begins], np.bincount(of_key[begins], minlength=b * several)
-    counts, order = count[of_query], np.argsort(name, kind="stable")
-    at = order[ragged_indices((np.cumsum(count) - count)[of_query], counts)]
-    starts = begins[at] % max(keys.shape[1], 1)
-    return runs_from_counts((b, 1, q), keys.shape[1], counts, starts, starts + (stops - begins)[at])
+    order = np.argsort(of_key[begins], kind="stable")
+    starts = (begins % max(runs.keys, 1))[order]
+    stops = starts + np.diff(begins, append=len(of_key))[order]
+    line = of_key[begins][order] * apart
+    hull, rows = hull_of(runs), (b, q)
+    low = np.broadcast_to(hull.starts.min(axis=1), rows).reshape(-1)
+    high = np.broadcast_to(hull.stops.max(axis=1), rows).reshape(-1)
+    first = np.searchsorted(line + stops, of_query * apart + low, side="right")
+    after = np.searchsorted(line + starts, of_query * apart + high, side="left")
+    return first, np.maximum(after - first, 0), starts, stops
 
 
 def _islands(runs: Runs) -> Int64:

@@ -114,7 +114,11 @@ def write_figure(path: str | Path, figure: Callable[[], Figure]) -> None:
     try:
         path.write_bytes(content.getvalue())
     except OSError as error:
-        raise ArgumentError(f"cannot be written: {error.strerror}", where=str(path)) from error
+        raise ArgumentError(
+            f"cannot be written: {error.strerror}",
+            where=str(path),
+            fix="name a file in a folder that can be written to",
+        ) from error
 
 
 def panel_inches(plan: Plan, longer: float) -> tuple[float, float]:

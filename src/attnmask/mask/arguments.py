@@ -16,21 +16,18 @@ Choice = TypeVar("Choice", bound=Enum)
 LARGEST = np.iinfo(np.int32).max
 
 
-def whole_number(value: Any, name: str, where: str) -> int:
-    """A whole number from 0 to 2**31 - 1."""
-    if not is_whole(value) or not 0 <= value <= LARGEST:
+def whole_number(value: Any, name: str, where: str, least: int = 0) -> int:
+    """A whole number from ``least`` to 2**31 - 1."""
+    if not is_whole(value) or not least <= value <= LARGEST:
         raise ArgumentError(
-            f"{name} is {value!r}", where=f"{where}({name}=)", fix="give a whole number, 0 or more, below 2**31"
+            f"{name} is {value!r}", where=f"{where}({name}=)", fix=f"give a whole number, {least} or more, below 2**31"
         )
     return int(value)
 
 
 def positive_number(value: Any, name: str, where: str) -> int:
     """A whole number from 1 to 2**31 - 1."""
-    number = whole_number(value, name, where)
-    if number == 0:
-        raise ArgumentError(f"{name} is 0", where=f"{where}({name}=)", fix="give 1 or more")
-    return number
+    return whole_number(value, name, where, least=1)
 
 
 def is_whole(value: Any) -> bool:

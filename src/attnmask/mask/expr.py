@@ -258,9 +258,16 @@ def _mask(value: object) -> Mask:
         raise ArgumentError(
             f"a mask cannot be combined with {type(value).__name__} {value!r}",
             where="& | ^ -",
-            fix="wrap an array with dense(array)",
+            fix=mask_instead_of(value),
         )
     return value
+
+
+def mask_instead_of(value: object) -> str:
+    """How to get a mask from what was given in its place."""
+    if isinstance(value, str):
+        return "read an expression with mask_from_text(text)"
+    return "call it, as in causal()" if callable(value) else "wrap an array with dense(array)"
 
 
 def _terms(kind: type[And] | type[Or], mask: Mask) -> tuple[Mask, ...]:

@@ -36,7 +36,8 @@ class FrozenArray:
         return hash(self._digest)
 
     def __repr__(self) -> str:
-        if self.values.size <= SHOWN:
+        # Nested lists cannot say how long the lists would be that are not there.
+        if self.values.size <= SHOWN and 0 not in self.values.shape[:-1]:
             return repr(self.values.astype(int).tolist() if self.values.dtype == bool else self.values.tolist())
         return f"<{self.values.dtype} array {self.values.shape} {self._digest.hex()[:8]}>"
 

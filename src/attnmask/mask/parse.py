@@ -164,6 +164,8 @@ class _Reader:
                 return [self.value(item, depth + 1) for item in items]
             case ast.Tuple(elts=items):
                 return tuple(self.value(item, depth + 1) for item in items)
+            case ast.BinOp(left=ast.Constant() | ast.List() | ast.Tuple()):
+                self.refuse(node, "nothing is computed here", "write the value out")
             case ast.Call() | ast.BinOp() | ast.UnaryOp(op=ast.Invert()):
                 return self.mask(node, depth)
             case _:

@@ -56,7 +56,8 @@ def lower(plan: Plan, target: str, **options: Any) -> Any:
         What the target's ``lower`` says.
 
     Raises:
-        CannotExpressError: the form cannot hold the set; lists every reason, and the targets that can.
+        CannotExpressError: the form cannot hold the set; lists every reason, and the targets that can. Or the memory
+            cannot hold the form.
         ArgumentError: an unknown target or option, or an option of an unusable value.
 
     Source: attnmask; each target names its own.
@@ -74,7 +75,14 @@ def lower(plan: Plan, target: str, **options: Any) -> Any:
     if reasons := module.refusals(plan, **options):
         others = [name for name, refused in targets(plan).items() if not refused and name != target]
         raise CannotExpressError(target, reasons, fix=f"these targets can: {', '.join(others)}")
-    return module.lower(plan, **options)
+    try:
+        return module.lower(plan, **options)
+    except MemoryError as error:
+        raise CannotExpressError(
+            target,
+            [f"it does not fit into the memory: {error}"],
+            fix="take a form that does not write out every pair: the command `attnmask targets` has the bytes of each",
+        ) from error
 
 
 def lift(target: str, representation: Any, **hints: Any) -> Plan:

@@ -12,7 +12,7 @@ from attnmask.compile.facts import causal_offset, chunk_size, is_full, window_si
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_dense, runs_of_heads
-from attnmask.compile.segments import finest_segments, runs_of_segments
+from attnmask.compile.segments import count_within_segments, finest_segments, within_segments
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import positive_number
@@ -35,7 +35,7 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
         reasons.append(
             f"{plan.empty_rows} of {plan.runs.rows} rows attend to nothing: splash leaves their softmax undefined"
         )
-    if plan.B > 1 and _within_segments(plan.runs, union_of_items(plan.runs)) is None:
+    if plan.B > 1 and _static_and_segments(plan)[1] is None:
         reasons.append("it differs between items, in another way than one mask for all within segments of tokens")
     return reasons
 
@@ -112,23 +112,20 @@ def lift(representation: Any) -> Plan:
             where=WHERE,
             fix="make them agree",
         )
-    return Plan(intersect([runs, runs_of_segments(queries, keys)]).collapsed())
+    return Plan(within_segments(runs, queries, keys).collapsed())
 
 
 def _static_and_segments(plan: Plan) -> tuple[Runs, Segments]:
     """One mask for all items, lazy if any is, and the segments that make the set of it."""
     if plan.B == 1 and all(_lazy(one) is not None for one in _heads(plan.runs)):
         return plan.runs, None
+    segments = finest_segments(plan.runs)
     for band in _bands(plan.runs):
-        if segments := _within_segments(plan.runs, band):
+        few = count_within_segments(band, *segments) <= len(plan.runs.starts)
+        if few and within_segments(band, *segments).collapsed() == plan.runs:
             return band, segments
     union = union_of_items(plan.runs)
-    return union, None if plan.B == 1 else _within_segments(plan.runs, union)
-
-
-def _within_segments(runs: Runs, static: Runs) -> Segments:
-    segments = finest_segments(runs)
-    return segments if intersect([static, runs_of_segments(*segments)]).collapsed() == runs.collapsed() else None
+    return union, segments if plan.B > 1 and within_segments(union, *segments).collapsed() == plan.runs else None
 
 
 def _bands(runs: Runs) -> Iterator[Runs]:

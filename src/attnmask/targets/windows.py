@@ -7,11 +7,11 @@ So a causal window that keeps W keys is (W - 1, 0).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from attnmask.conventions import Align
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import is_whole
+from attnmask.mask.arguments import is_whole, whole_number
 
 Window = tuple[int | None, int | None]
 # Where a causal mask or a window of a call with Q != K begins to count.
@@ -118,7 +118,7 @@ def window_from_flash(window_size: tuple[int, int], *, causal: bool = False) -> 
     >>> window_from_flash((4, 0)), window_from_flash((-1, -1), causal=True)
     ((4, 0), (None, 0))
     """
-    left, right = (_side(side, "window_size") for side in window_size)
+    left, right = (_side(side, "window_size") for side in _two(window_size, "window_size"))
     return left, 0 if causal else right
 
 
@@ -128,7 +128,7 @@ def flash_from_window(window: Window) -> tuple[int, int]:
     >>> flash_from_window((3, 0)), flash_from_window((None, 0))
     ((3, 0), (-1, 0))
     """
-    left, right = (-1 if side is None else side for side in window)
+    left, right = (-1 if side is None else side for side in _neighbours(window))
     return left, right
 
 
@@ -138,7 +138,8 @@ def window_from_splash(window_size: tuple[int | None, int | None]) -> Window:
     >>> window_from_splash((4, 0))
     (4, 0)
     """
-    left, right = (None if side is None else _side(side, "window_size") for side in window_size)
+    sides = _two(window_size, "window_size")
+    left, right = (None if side is None else _side(side, "window_size") for side in sides)
     return left, right
 
 
@@ -160,7 +161,7 @@ def one_side_from_window(window: Window) -> int:
     >>> one_side_from_window((3, 0))
     3
     """
-    left, right = window
+    left, right = _neighbours(window)
     if right not in (0, None):
         raise ArgumentError(
             f"the window is {window}", where="one_side_from_window", fix="give (left, 0) or (left, None)"
@@ -184,7 +185,7 @@ def cudnn_from_window(window: Window) -> Window:
     >>> cudnn_from_window((3, 0))
     (4, 0)
     """
-    left, right = window
+    left, right = _neighbours(window)
     return None if left is None else left + 1, right
 
 
@@ -208,15 +209,30 @@ def _side(number: Any, name: str) -> int | None:
     return None if number == -1 else int(number)
 
 
+def _two(sides: Any, name: str) -> tuple[Any, Any]:
+    if not isinstance(sides, tuple | list) or len(cast(tuple[Any, ...], sides)) != 2:
+        raise ArgumentError(f"{name} is {sides!r}", where="attnmask.targets.windows", fix="give (left, right)")
+    left, right = cast(tuple[Any, Any], sides)
+    return left, right
+
+
+def _neighbours(window: Any) -> Window:
+    left, right = _two(window, "window")
+    for side in (left, right):
+        if side is not None:
+            whole_number(side, "window", "attnmask.targets.windows")
+    return left, right
+
+
 def _causal(window: Window, library: str) -> int | None:
-    left, right = window
+    left, right = _neighbours(window)
     if right != 0:
         raise ArgumentError(f"the window is {window}", where=library, fix="a causal window is (left, 0)")
     return left
 
 
 def _symmetric(window: Window, library: str) -> int | None:
-    left, right = window
+    left, right = _neighbours(window)
     if left != right:
         raise ArgumentError(f"the window is {window}", where=library, fix="without causality both sides are the same")
     return left

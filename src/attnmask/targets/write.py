@@ -27,7 +27,13 @@ def tensor_of(array: NDArray[Any], device: str | torch.device) -> Tensor:
         place = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise ArgumentError(f"device is {device!r}", where="lower(device=)", fix="give 'cpu' or 'cuda'") from error
-    return torch.from_numpy(array).to(place)  # pyright: ignore[reportUnknownMemberType]
+    try:
+        return torch.from_numpy(array).to(place)  # pyright: ignore[reportUnknownMemberType]
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        said = str(error).partition("\n")[0]
+        raise ArgumentError(
+            f"nothing can be put on {device!r}: {said}", where="lower(device=)", fix="give a device that is there"
+        ) from error
 
 
 def additive_of(plan: Plan, dtype: str | torch.dtype, masked: str | float, device: str | torch.device) -> Tensor:

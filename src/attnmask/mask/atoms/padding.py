@@ -15,7 +15,7 @@ from attnmask.mask.atoms.padding_from_ids import attention_mask_from_ids
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, Mask
 from attnmask.mask.frozen import FrozenArray
-from attnmask.mask.tables import item_of, position_in, runs_of_rows
+from attnmask.mask.tables import item_of, position_in, ragged_indices, runs_of_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,12 +69,15 @@ class PaddingByMask(Atom):
 
     def bounds(self, domain: Domain) -> Bounds:
         values = self.attention_mask.values
-        key = values[:, None, None, :] if self.of is not Of.QUERIES else np.ones((1, 1, 1, domain.K), dtype=bool)
-        if self.of is not Of.KEYS:
-            row = np.arange(len(values))[:, None], domain.rows
-            key = key & position_in(values, *row, outside=False)[:, None, :, None]
-        counts, starts, stops = runs_of_rows(key)
-        return Bounds(counts.shape, starts, stops, counts)  # pyright: ignore[reportArgumentType]
+        seen = values if self.of is not Of.QUERIES else np.ones((1, domain.K), dtype=bool)
+        counts, starts, stops = runs_of_rows(seen)
+        if self.of is Of.KEYS:
+            return Bounds((len(values), 1, 1), starts, stops, counts[:, None, None])
+        present = position_in(values, np.arange(len(values))[:, None], domain.rows, outside=False)
+        of_rows = present * counts[:, None]
+        firsts = np.broadcast_to((np.cumsum(counts) - counts)[:, None], of_rows.shape)
+        at = ragged_indices(firsts.reshape(-1), of_rows.reshape(-1))
+        return Bounds((len(values), 1, domain.Q), starts[at], stops[at], of_rows[:, None])
 
     def sizes(self) -> dict[str, int]:
         batch, length = self.attention_mask.values.shape
