@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from attnmask.audit.declared import is_causal, layers_of_config
 from attnmask.audit.influence import influences
+from attnmask.audit.outputs import output_name, text_of
 from attnmask.audit.positions import tables_of
-from attnmask.audit.recording import trace
-from attnmask.audit.subject import Kind, Run, Subject, in_double, output_name, plain_inputs
+from attnmask.audit.subject import Kind, Run, Subject, in_double, plain_inputs
 from attnmask.audit.weights import GAIN, REDRAW, redraw
+from attnmask.audit.whitebox import calls_of
 from attnmask.errors import ArgumentError
 from attnmask.mask.expr import Mask
 
@@ -58,8 +59,10 @@ def subject_of(
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"{type(model).__name__} is no torch module", where=WHERE, fix="give an nn.Module")
-    model = copy.deepcopy(model).eval()
-    lines = list(source) or ["model = ...  # the model that was audited"]
+    original, model = model, copy.deepcopy(model).eval()
+    lines = list(source) or ["import torch", "model = ...  # the model that was audited, in evaluation mode"]
+    if forward is not None:
+        lines += ["forward = ...  # how it was called, with that model"]
     if redraw_weights:
         redraw(model)
         lines += [line.format(gain=GAIN) for line in REDRAW]
@@ -75,9 +78,18 @@ def subject_of(
         pad=_pad(config),
         first=_first_position(model),
         forward=forward,
+        original=original,
     )
-    subject.output = output_name(_plain_output(subject))
-    if kind is None:
+    if not subject.is_transformers and "decoder_input_ids" in subject.takes:
+        subject.kind = Kind.ENCODER_DECODER
+    found = _plain_output(subject)
+    try:
+        subject.output = output_name(found)
+    except TypeError as error:
+        fix = "give forward=, a function of input_ids and attention_mask that returns the outputs of the tokens"
+        raise ArgumentError(f"nothing can be compared: {error}", where=WHERE, fix=fix) from None
+    subject.pick = text_of(found, subject.output)
+    if kind is None and subject.kind is not Kind.ENCODER_DECODER:
         subject.kind = _measured_kind(subject)
     subject.layers = _layers(subject, mask)
     subject.implementations = _implementations(subject)
@@ -269,7 +281,7 @@ def _measured_kind(subject: Subject) -> Kind:
 def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
     if isinstance(mask, Mask):
         # As many as there are: what reaches how far depends on it.
-        return [mask] * (len(trace(subject.model, plain_inputs(subject), subject.forward).calls) or UNSEEN)
+        return [mask] * (len(calls_of(subject, Run(plain_inputs(subject)))) or UNSEEN)
     if mask is not None:
         return list(mask)
     if subject.config is None or subject.kind is Kind.ENCODER_DECODER:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attnmask.audit.inputs import Padded, alone, padded
 from attnmask.audit.measure import Comparison, difference, rows_of
+from attnmask.audit.places import FurtherBack
 from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.audit.verdict import CouldNotRunError
 
@@ -39,12 +40,13 @@ def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: f
         with _positions_seen(subject, own.inputs["input_ids"]) as seen:
             padded_out = subject.run(comparison.left)
         with _positions_put(subject, seen, own):
-            alone_out = subject.run(comparison.right)
+            by_modules = subject.run(comparison.right)
+        with FurtherBack(subject.model, subject.short, len(own.masked)):
+            by_places = subject.run(comparison.right)
     except CouldNotRunError:
         return False
-    if not seen:
-        return False
-    return difference(padded_out, alone_out, comparison.left_rows, comparison.right_rows) <= threshold
+    rows = comparison.left_rows, comparison.right_rows
+    return any(difference(padded_out, shifted, *rows) <= threshold for shifted in (by_modules, by_places))
 
 
 def tables_of(model: nn.Module) -> list[tuple[str, nn.Embedding]]:

@@ -13,6 +13,7 @@ from attnmask.audit.subject import Run, Subject
 from attnmask.audit.whitebox import Mismatch
 
 LINES = 20
+EQUAL = "difference of outputs that should be equal:"
 
 
 def script_of(subject: Subject, comparison: Comparison) -> str:
@@ -27,7 +28,7 @@ def script_of(subject: Subject, comparison: Comparison) -> str:
     lines += _call(subject, bool(left.chunks or right.chunks))
     lines += [f"a = {_run_text(left, right)}", f"b = {_run_text(right, left)}"]
     a, b = (_rows_text(name, rows) for name, rows in (("a", comparison.left_rows), ("b", comparison.right_rows)))
-    lines += [f"print('difference of outputs that should be equal:', ({a} - {b}).abs().max().item())"]
+    lines += [f"print({EQUAL!r}, ({a} - {b}).abs().max().item())"]
     return "\n".join(lines)
 
 
@@ -42,16 +43,22 @@ def _with_dropout_off(subject: Subject, train: bool) -> list[str]:
     ]
 
 
+def _callee(subject: Subject) -> str:
+    return "model" if subject.forward is None else "forward"
+
+
 def _call(subject: Subject, chunked: bool) -> list[str]:
-    pick = f"[{subject.output!r}]" if subject.output else ""
     if not chunked:
-        return [f"    with torch.no_grad(): return model(**inputs){pick}"]
+        return [f"    with torch.no_grad(): return {_callee(subject)}(**inputs){subject.pick}"]
+    is_attribute, is_place = subject.pick.startswith("."), isinstance(subject.output, int)
+    cache = "past_key_values" if is_attribute else "get('past_key_values')"
     return [
         "    parts, cache, n = [], None, inputs['input_ids'].shape[1]",
         "    for i, j in zip([0, *cuts], [*cuts, n]):",
         "        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()}",
-        "        with torch.no_grad(): out = model(**some, past_key_values=cache, use_cache=len(cuts) > 0)",
-        f"        cache = out.get('past_key_values'); parts.append(out{pick})",
+        "        some |= {'past_key_values': cache, 'use_cache': len(cuts) > 0}",
+        f"        with torch.no_grad(): out = {_callee(subject)}(**some)",
+        f"        cache = out{'[1]' if is_place else f'.{cache}'}; parts.append(out{subject.pick})",
         "    return torch.cat(parts, 1)",
     ]
 
@@ -83,14 +90,13 @@ def _rows_text(name: str, rows: Rows) -> str:
 
 def gradient_script(subject: Subject, run: Run, batch: Padded) -> str:
     """The gradient at padding of the outputs of tokens."""
-    pick = f"[{subject.output!r}]" if subject.output else ""
     lines = [*subject.source, *_switched(subject, run.implementation)]
     lines += [
         "seen = []",
         f"def keep(m, i, out): i and i[0].shape == {tuple(run.inputs['input_ids'].shape)} and i[0].dtype == torch.long"
         " and (out.retain_grad(), seen.append(out)) and None",
         "for m in model.modules(): isinstance(m, torch.nn.Embedding) and m.register_forward_hook(keep)",
-        f"out = model({_arguments(run.inputs)}){pick}",
+        f"out = {_callee(subject)}({_arguments(run.inputs)}){subject.pick}",
         f"(out[{batch.item}] if out.shape[1] != {batch.tokens.shape[1]} else out[{batch.item}, {batch.places}])"
         ".pow(2).sum().backward()",
         "print('parameters with a gradient that is not finite:', sum("
@@ -101,12 +107,12 @@ def gradient_script(subject: Subject, run: Run, batch: Padded) -> str:
 
 
 def loss_script(
-    subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], counts: Sequence[int]
+    subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], counts: Sequence[int], pick: str
 ) -> str:
-    """The loss of a padded batch beside that of its texts."""
+    """The loss of a padded batch beside that of its texts; ``pick`` takes it out of what the model returns."""
     lines = [*subject.source, *_switched(subject, implementation), "with torch.no_grad():"]
     for name, inputs in zip(("both", "first", "second"), batches, strict=True):
-        lines += [f"    {name} = model({_arguments(inputs)})['loss']"]
+        lines += [f"    {name} = {_callee(subject)}({_arguments(inputs)}){pick}"]
     wanted = f"(first * {counts[0]} + second * {counts[1]}) / {sum(counts)}"
     return "\n".join([*lines, f"print('loss of the batch', both.item(), 'of its texts', ({wanted}).item())"])
 
@@ -150,6 +156,22 @@ def forward_script(subject: Subject, implementation: str, inputs: Mapping[str, A
     return "\n".join(lines)
 
 
+def after_script(subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], rows: Rows) -> str:
+    """The second batch after the first, and in a model that was never called."""
+    lines = [
+        *subject.source,
+        *_switched(subject, implementation),
+        "import copy; never_called = copy.deepcopy(vars(model))",
+        f"def run(**inputs):\n    with torch.no_grad(): return {_callee(subject)}(**inputs){subject.pick}",
+        f"first = dict({_arguments(batches[0])})",
+        f"second = dict({_arguments(batches[1])})",
+        "run(**first); a = run(**second)",
+        "model.__dict__ = never_called; b = run(**second)",
+        f"print({EQUAL!r}, ({_rows_text('a', rows)} - {_rows_text('b', rows)}).abs().max().item())",
+    ]
+    return "\n".join(lines)
+
+
 def unreached_script(subject: Subject, comparison: Comparison) -> str:
     """As ``script_of``, where the outputs should differ."""
     return script_of(subject, comparison).replace("that should be equal", "that should differ")
@@ -176,7 +198,7 @@ def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
         f"print('query {q} should attend to {keys}, attends to', {row}.nonzero()[:, 0].tolist())",
         "        if inside and f is F.scaled_dot_product_attention: print('given to the kernel:', kwargs)",
         "        return out",
-        f"with See(), torch.no_grad(): model({_arguments(run.inputs)})",
+        f"with See(), torch.no_grad(): {_callee(subject)}({_arguments(run.inputs)})",
     ]
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -55,10 +56,14 @@ class Mismatch:
 
 def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
     """What the attention of every layer attends to in a run."""
+
+    def forward(**batch: Any) -> Any:
+        return subject.call(batch)
+
     subject.use(run.implementation)
     subject.model.train(run.train)
     try:
-        return trace(subject.model, run.inputs, subject.forward).calls
+        return trace(subject.model, run.inputs, forward).calls
     finally:
         subject.model.eval()
 
