@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attnmask.audit.declared import is_causal, layers_of_config
+from attnmask.audit.factories import made_by
 from attnmask.audit.influence import influences
 from attnmask.audit.outputs import output_name, text_of
 from attnmask.audit.positions import tables_of
@@ -32,6 +31,8 @@ WHERE = "audit(model=)"
 MEASURED = 1e-3
 # Where no attention is seen there may be any number of layers.
 UNSEEN = 64
+# Fewer ordinary ids than this are too few to choose from.
+FEW = 8
 # Any token that is no padding: some decoders mask what stands at their pad id.
 START = 5
 MODES = {
@@ -106,11 +107,16 @@ def _plain_output(subject: Subject) -> Any:
         with torch.no_grad():
             return subject.call(plain)
     except Exception as error:  # whatever a model's own code raises
-        fix = "give forward=, a function of input_ids and attention_mask that calls it as it is called in use"
+        fix = (
+            "wrap it in a module that takes input_ids and attention_mask; or from Python give audit(forward=), "
+            "a function of them that calls it as it is called in use"
+        )
         if "attention_mask" in plain and _runs_on(subject, plain | {"attention_mask": 0 * plain["attention_mask"]}):
             fix = "with a mask of zeros it runs: is its mask inverted, so that ones are padding?"
         raise ArgumentError(
-            f"the model raises on a text without padding: {type(error).__name__}: {error}", where=WHERE, fix=fix
+            f"the model raises on a text of {subject.length} tokens without padding: {type(error).__name__}: {error}",
+            where=WHERE,
+            fix=fix,
         ) from error
 
 
@@ -137,7 +143,8 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
 
     modes = modes_of(model_type)
     if not modes:
-        raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix="such as llama or bert")
+        fix = "give one such as llama or bert, the folder of a saved model, or module:function"
+        raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix=fix)
     mode = mode or modes[0]
     if mode not in modes:
         raise ArgumentError(f"{model_type} has no mode {mode!r}", where=WHERE, fix=f"it has {', '.join(modes)}")
@@ -200,16 +207,8 @@ def subject_from_folder(
 
 def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
     """What a function of a person's own module returns: ``package.module:function``."""
-    module_name, _, name = text.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError(f"{text} cannot be imported: {error}", where=WHERE, fix="give module:function") from error
-    finally:
-        sys.path.pop(0)
-    lines = ("import torch", f"from {module_name} import {name}", f"model = {name}().eval()")
-    return subject_of(factory(), mask, source=lines, redraw_weights=redraw_weights)
+    model, lines = made_by(text)
+    return subject_of(model, mask, source=lines, redraw_weights=redraw_weights)
 
 
 def subject_from_text(
@@ -298,6 +297,10 @@ def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
     size = getattr(own, "num_embeddings", 100)
     special = set(_special_ids(config.to_dict() if config is not None else {}))
     ids = [i for i in range(5, size) if i not in special]
+    if len(ids) < FEW:  # letters, or bases
+        ids = [i for i in range(size) if i not in special and i != _pad(config)]
+    if len(ids) < 2:
+        raise ArgumentError(f"its vocabulary is of {size} ids", where=WHERE, fix="give a model of two tokens at least")
     return torch.tensor(ids[:2000])
 
 

@@ -27,7 +27,9 @@ def script_of(subject: Subject, comparison: Comparison) -> str:
         lines += ["    model.set_attn_implementation(implementation)"]
     lines += _call(subject, bool(left.chunks or right.chunks))
     lines += [f"a = {_run_text(left, right)}", f"b = {_run_text(right, left)}"]
-    a, b = (_rows_text(name, rows) for name, rows in (("a", comparison.left_rows), ("b", comparison.right_rows)))
+    a, b = (
+        _rows_text(subject, name, rows) for name, rows in (("a", comparison.left_rows), ("b", comparison.right_rows))
+    )
     lines += [f"print({EQUAL!r}, ({a} - {b}).abs().max().item())"]
     return "\n".join(lines)
 
@@ -83,8 +85,10 @@ def _value(value: Any) -> str:
     return f"torch.tensor({text})" if not value.is_floating_point() else f"torch.tensor({text},dtype={value.dtype})"
 
 
-def _rows_text(name: str, rows: Rows) -> str:
+def _rows_text(subject: Subject, name: str, rows: Rows) -> str:
     items, places = (list(axis) for axis in zip(*rows, strict=True))
+    if subject.is_pooled:
+        return f"{name}[{sorted(set(items))}]"
     return f"{name}[{items[0]}, {places}]" if len(set(items)) == 1 else f"{name}[{items}, {places}]"
 
 
@@ -167,8 +171,15 @@ def after_script(subject: Subject, implementation: str, batches: Sequence[Mappin
         f"second = dict({_arguments(batches[1])})",
         "run(**first); a = run(**second)",
         "model.__dict__ = never_called; b = run(**second)",
-        f"print({EQUAL!r}, ({_rows_text('a', rows)} - {_rows_text('b', rows)}).abs().max().item())",
+        f"print({EQUAL!r}, ({_rows_text(subject, 'a', rows)} - {_rows_text(subject, 'b', rows)}).abs().max().item())",
     ]
+    return "\n".join(lines)
+
+
+def refused_script(subject: Subject, run: Run) -> str:
+    """What a call raises."""
+    lines = [*subject.source, *_switched(subject, run.implementation)]
+    lines += [f"try: {_callee(subject)}({_arguments(run.inputs)})", "except RuntimeError as error: print(error)"]
     return "\n".join(lines)
 
 
@@ -182,25 +193,41 @@ def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
     b, h, q, _ = wrong.first
     declared = wrong.expected.to("dense")
     keys = declared[min(b, len(declared) - 1), 0, q].nonzero()[0].tolist()
-    name = wrong.layer
-    row = f"out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}]"
+    row = f"w.reshape({len(run.inputs['input_ids'])}, -1, *w.shape[-2:])[{b}, {h}, {q}]"
+    is_it, weights = SEEN_AS.get("masked behind" if wrong.behind else wrong.how, SEEN_AS["softmax"])
     lines = [
         *subject.source,
         *_switched(subject, run.implementation),
         "import torch.nn.functional as F; from torch.overrides import TorchFunctionMode",
-        f"inside, layer = [], model.get_submodule({name!r})",
+        f"inside, seen, layer = [], [], model.get_submodule({wrong.layer!r})",
         "layer.register_forward_pre_hook(lambda *a: inside.append(1))",
         "layer.register_forward_hook(lambda *a: inside.clear())",
         "class See(TorchFunctionMode):",
         "    def __torch_function__(self, f, types, args=(), kwargs=None):",
-        "        out = f(*args, **(kwargs or {}))",
-        "        if inside and f in (F.softmax, torch.softmax): "
+        "        kwargs = kwargs or {}; out = f(*args, **kwargs)",
+        f"        if inside and {is_it}: w = {weights}; seen.append(out); "
         f"print('query {q} should attend to {keys}, attends to', {row}.nonzero()[:, 0].tolist())",
-        "        if inside and f is F.scaled_dot_product_attention: print('given to the kernel:', kwargs)",
         "        return out",
         f"with See(), torch.no_grad(): {_callee(subject)}({_arguments(run.inputs)})",
     ]
     return "\n".join(lines)
+
+
+FOLLOWS = "f.__name__ != 'matmul' and any(a is seen[-1] for a in args if seen) and out.shape == seen[-1].shape"
+# Of each way to attend: how a script knows its call, and where it gets the weights. A kernel gives them for a value
+# that is the identity.
+SEEN_AS = {
+    "softmax": ("f.__name__ == 'softmax'", "out"),
+    "masked behind": (f"(f.__name__ == 'softmax' or {FOLLOWS})", "out"),
+    "sdpa": (
+        "f is F.scaled_dot_product_attention",
+        "f(*args[:2], torch.eye(args[1].shape[-2]).to(args[1]).expand(*args[1].shape[:-1], -1), *args[3:], **kwargs)",
+    ),
+    "MultiheadAttention": (
+        "f is F.multi_head_attention_forward",
+        "f(*args, **kwargs | {'need_weights': True, 'average_attn_weights': False})[1]",
+    ),
+}
 
 
 def _switched(subject: Subject, implementation: str) -> list[str]:

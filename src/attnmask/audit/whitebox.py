@@ -29,7 +29,8 @@ class Mismatch:
     received: Plan
     extra: int
     missing: int
-    heads: int
+    how: str
+    behind: bool
     too_small: float | None = None
 
     @property
@@ -97,7 +98,8 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
             plan_from_dense(np.ascontiguousarray(expected[:, part])),
             plan_from_dense(np.ascontiguousarray(received[:, part])),
             *wrong,
-            received.shape[1],
+            call.how,
+            call.behind,
             call.too_small if wrong[0] else None,
         )
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import Padded, alone, padded
 from attnmask.audit.measure import Comparison, rows_of, scale_of
-from attnmask.audit.script import script_of
+from attnmask.audit.script import refused_script, script_of
 from attnmask.audit.subject import Run, Subject
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 
@@ -57,7 +57,7 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
         rows = rows_of(subject, batch.item, batch.places)
         out = subject.run(Run(batch.inputs, implementation))
     except CouldNotRunError as error:
-        return _refused(subject, implementation, cell, str(error), batch)
+        return _refused(subject, Run(batch.inputs, implementation), cell, str(error))
     if not _is_finite(context.subject.run(Run(batch.inputs, implementation)), batch):
         return Finding(NAME, Verdict.NOT_APPLICABLE, "a padded batch gives no numbers in full precision either", cell)
     if not bool(torch.isfinite(base).all()):
@@ -74,13 +74,11 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
     )  # fmt: skip
 
 
-def _refused(subject: Subject, implementation: str, cell: dict[str, str], why: str, batch: Padded) -> Finding:
+def _refused(subject: Subject, run: Run, cell: dict[str, str], why: str) -> Finding:
     """torch refuses to fill a tensor with a number that its precision does not hold."""
     if "without overflow" not in why:
         return Finding(NAME, Verdict.COULD_NOT_RUN, why, cell)
-    run, row = Run(batch.inputs, implementation), [(batch.item, batch.places[0])]
-    script = script_of(subject, Comparison.at(run, run, row))
-    return Finding(NAME, Verdict.BUG, RAISES, cell, cause=why, script=script)
+    return Finding(NAME, Verdict.BUG, RAISES, cell, cause=why, script=refused_script(subject, run))
 
 
 def _is_finite(out: Tensor, batch: Padded) -> bool:
