@@ -61,15 +61,16 @@ def audit(
     (0, {'future leak': <Verdict.OK: 'ok'>})
     """
     from attnmask.audit.auditing import report_of
-    from attnmask.audit.build import subject_from_text, subject_of
+    from attnmask.audit.build import quiet, subject_from_text, subject_of
 
     if isinstance(model, str) and forward is not None:
         raise ArgumentError("forward= calls a model", where="audit(forward=)", fix="give that model, not its name")
-    subject = (
-        subject_from_text(model, mode, mask, redraw)
-        if isinstance(model, str)
-        else subject_of(model, mask, forward, redraw_weights=redraw)
-    )
+    with quiet():
+        subject = (
+            subject_from_text(model, mode, mask, redraw)
+            if isinstance(model, str)
+            else subject_of(model, mask, forward, redraw_weights=redraw)
+        )
     return report_of(subject, probes, expect, progress)
 
 
