@@ -11,6 +11,7 @@ import attnmask as am
 from attnmask.audit.layer_masks import LayerMask
 from attnmask.audit.report import Report
 from attnmask.audit.verdict import Finding, Verdict
+from tests.zoo.styles import MaskKept, QueriesForKeys
 
 SCRIPT = "import torch\nprint('number:', 2.5, '<&>')  # " + "a line that no terminal is wide enough for " * 5
 
@@ -95,3 +96,38 @@ def repaired() -> nn.Module:
 def broken() -> nn.Module:
     """A model that cannot be made."""
     raise RuntimeError("no such file of weights")
+
+
+def keeping() -> nn.Module:
+    """A model that keeps the mask of an earlier call."""
+    return MaskKept(True)
+
+
+class OneNumber(QueriesForKeys):
+    """A number for each text, read off the last place."""
+
+    def read(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.head(x[:, -1])[:, 0]
+
+
+def one_number() -> nn.Module:
+    """That."""
+    return OneNumber()
+
+
+def named() -> dict[str, int]:
+    """No model."""
+    return {}
+
+
+def of_a_path(path: str) -> nn.Module:
+    """A model that needs to be told something."""
+    raise NotImplementedError(path)
+
+
+def skipping_class() -> type[nn.Module]:
+    """A class, where a model is wanted."""
+    return Encoder
+
+
+MODEL = "no function"

@@ -53,6 +53,7 @@ def test_nothing_that_came_to_a_result_is_exit_code_2() -> None:
     code, out, _ = run("audit", f"{MODELS}:repaired", "--probe", "pooling reads padding")
     assert code == 2
     assert "could not be audited" in out
+    assert "the model gives an output for every token" in out
 
 
 def test_a_model_that_raises_is_exit_code_2_not_1() -> None:
@@ -88,6 +89,12 @@ def test_a_folder_is_audited_in_a_mode_and_under_a_mask(tmp_path: Path) -> None:
         (["nonesuch"], "transformers has no model type 'nonesuch'"),
         (["llama", "--mode", "masked"], "llama has no mode 'masked'"),
         ([f"{MODELS}:absent"], "cannot be imported"),
+        ([":repaired"], "cannot be imported"),
+        ([f"{MODELS}:named"], "returns a value of type dict"),
+        ([f"{MODELS}:of_a_path"], "must be given path"),
+        ([f"{MODELS}:MODEL"], "is of type str"),
+        ([f"{MODELS}:skipping_class"], "returns the class Encoder"),
+        (["torch.nn:Identity"], "raises on a text of 20 tokens"),
         ([f"{MODELS}:repaired", "--mode", "base"], "makes one model"),
         (["llama", "--probe", "leak"], "there is no probe 'leak'"),
         (["llama", "--mask", "casual()"], "there is no mask 'casual'"),

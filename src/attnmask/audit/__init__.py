@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attnmask.errors import ArgumentError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -38,7 +40,9 @@ def audit(
         mask: what the model is declared to obey beside padding, for all layers or one for each, such as ``causal()``.
             A config of transformers declares its own.
         mode: of a model type: "causal", "masked", "seq2seq", "base" or "classification".
-        forward: ``forward(input_ids=, attention_mask=)``, where the model is called otherwise.
+        forward: ``forward(input_ids=, attention_mask=)``, a function that calls this model as it is called in use and
+            returns the outputs of the tokens, where the model takes or returns something else. While it runs, the
+            audited copy stands in for the model.
         probes: names of those to run; all if left out.
         expect: exceptions that are meant, from a probe or a padding to why, such as {"left_padding": "shifted"}.
         redraw: draw all weights anew, large enough for masks to show: for models that are not trained.
@@ -57,13 +61,16 @@ def audit(
     (0, {'future leak': <Verdict.OK: 'ok'>})
     """
     from attnmask.audit.auditing import report_of
-    from attnmask.audit.build import subject_from_text, subject_of
+    from attnmask.audit.build import quiet, subject_from_text, subject_of
 
-    subject = (
-        subject_from_text(model, mode, mask, redraw)
-        if isinstance(model, str)
-        else subject_of(model, mask, forward, redraw_weights=redraw)
-    )
+    if isinstance(model, str) and forward is not None:
+        raise ArgumentError("forward= calls a model", where="audit(forward=)", fix="give that model, not its name")
+    with quiet():
+        subject = (
+            subject_from_text(model, mode, mask, redraw)
+            if isinstance(model, str)
+            else subject_of(model, mask, forward, redraw_weights=redraw)
+        )
     return report_of(subject, probes, expect, progress)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import logging
-import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from attnmask.audit.declared import is_causal, layers_of_config
+from attnmask.audit.factories import made_by
 from attnmask.audit.influence import influences
+from attnmask.audit.outputs import output_name, text_of
 from attnmask.audit.positions import tables_of
-from attnmask.audit.recording import trace
-from attnmask.audit.subject import Kind, Run, Subject, in_double, output_name, plain_inputs
+from attnmask.audit.subject import Kind, Run, Subject, in_double, plain_inputs
 from attnmask.audit.weights import GAIN, REDRAW, redraw
+from attnmask.audit.whitebox import calls_of
 from attnmask.errors import ArgumentError
 from attnmask.mask.expr import Mask
 
@@ -31,6 +31,8 @@ WHERE = "audit(model=)"
 MEASURED = 1e-3
 # Where no attention is seen there may be any number of layers.
 UNSEEN = 64
+# Fewer ordinary ids than this are too few to choose from.
+FEW = 8
 # Any token that is no padding: some decoders mask what stands at their pad id.
 START = 5
 MODES = {
@@ -58,8 +60,10 @@ def subject_of(
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"{type(model).__name__} is no torch module", where=WHERE, fix="give an nn.Module")
-    model = copy.deepcopy(model).eval()
-    lines = list(source) or ["model = ...  # the model that was audited"]
+    original, model = model, copy.deepcopy(model).eval()
+    lines = list(source) or ["import torch", "model = ...  # the model that was audited, in evaluation mode"]
+    if forward is not None:
+        lines += ["forward = ...  # how it was called, with that model"]
     if redraw_weights:
         redraw(model)
         lines += [line.format(gain=GAIN) for line in REDRAW]
@@ -75,9 +79,18 @@ def subject_of(
         pad=_pad(config),
         first=_first_position(model),
         forward=forward,
+        original=original,
     )
-    subject.output = output_name(_plain_output(subject))
-    if kind is None:
+    if not subject.is_transformers and "decoder_input_ids" in subject.takes:
+        subject.kind = Kind.ENCODER_DECODER
+    found = _plain_output(subject)
+    try:
+        subject.output = output_name(found)
+    except TypeError as error:
+        fix = "give forward=, a function of input_ids and attention_mask that returns the outputs of the tokens"
+        raise ArgumentError(f"nothing can be compared: {error}", where=WHERE, fix=fix) from None
+    subject.pick = text_of(found, subject.output)
+    if kind is None and subject.kind is not Kind.ENCODER_DECODER:
         subject.kind = _measured_kind(subject)
     subject.layers = _layers(subject, mask)
     subject.implementations = _implementations(subject)
@@ -94,11 +107,16 @@ def _plain_output(subject: Subject) -> Any:
         with torch.no_grad():
             return subject.call(plain)
     except Exception as error:  # whatever a model's own code raises
-        fix = "give forward=, a function of input_ids and attention_mask that calls it as it is called in use"
+        fix = (
+            "wrap it in a module that takes input_ids and attention_mask; or from Python give audit(forward=), "
+            "a function of them that calls it as it is called in use"
+        )
         if "attention_mask" in plain and _runs_on(subject, plain | {"attention_mask": 0 * plain["attention_mask"]}):
             fix = "with a mask of zeros it runs: is its mask inverted, so that ones are padding?"
         raise ArgumentError(
-            f"the model raises on a text without padding: {type(error).__name__}: {error}", where=WHERE, fix=fix
+            f"the model raises on a text of {subject.length} tokens without padding: {type(error).__name__}: {error}",
+            where=WHERE,
+            fix=fix,
         ) from error
 
 
@@ -125,7 +143,8 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
 
     modes = modes_of(model_type)
     if not modes:
-        raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix="such as llama or bert")
+        fix = "give one such as llama or bert, the folder of a saved model, or module:function"
+        raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix=fix)
     mode = mode or modes[0]
     if mode not in modes:
         raise ArgumentError(f"{model_type} has no mode {mode!r}", where=WHERE, fix=f"it has {', '.join(modes)}")
@@ -188,16 +207,8 @@ def subject_from_folder(
 
 def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
     """What a function of a person's own module returns: ``package.module:function``."""
-    module_name, _, name = text.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ArgumentError(f"{text} cannot be imported: {error}", where=WHERE, fix="give module:function") from error
-    finally:
-        sys.path.pop(0)
-    lines = ("import torch", f"from {module_name} import {name}", f"model = {name}().eval()")
-    return subject_of(factory(), mask, source=lines, redraw_weights=redraw_weights)
+    model, lines = made_by(text)
+    return subject_of(model, mask, source=lines, redraw_weights=redraw_weights)
 
 
 def subject_from_text(
@@ -269,7 +280,7 @@ def _measured_kind(subject: Subject) -> Kind:
 def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
     if isinstance(mask, Mask):
         # As many as there are: what reaches how far depends on it.
-        return [mask] * (len(trace(subject.model, plain_inputs(subject), subject.forward).calls) or UNSEEN)
+        return [mask] * (len(calls_of(subject, Run(plain_inputs(subject)))) or UNSEEN)
     if mask is not None:
         return list(mask)
     if subject.config is None or subject.kind is Kind.ENCODER_DECODER:
@@ -286,6 +297,10 @@ def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
     size = getattr(own, "num_embeddings", 100)
     special = set(_special_ids(config.to_dict() if config is not None else {}))
     ids = [i for i in range(5, size) if i not in special]
+    if len(ids) < FEW:  # letters, or bases
+        ids = [i for i in range(size) if i not in special and i != _pad(config)]
+    if len(ids) < 2:
+        raise ArgumentError(f"its vocabulary is of {size} ids", where=WHERE, fix="give a model of two tokens at least")
     return torch.tensor(ids[:2000])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from attnmask.audit.layer_masks import LayerMask
 from attnmask.audit.measure import Comparison, Scale, scale_of
 from attnmask.audit.mixers import beside_attention
 from attnmask.audit.positions import is_shift, padded_and_alone
+from attnmask.audit.recording import Call
 from attnmask.audit.script import script_of
 from attnmask.audit.subject import Run, Subject
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
@@ -19,6 +20,7 @@ from attnmask.audit.whitebox import Mismatch, calls_of, layer_masks, mismatches
 
 # What mixes tokens without a mask explains these; a cache must agree all the same.
 NEVER_FINITE = "the outputs are NaN or infinite, whatever is changed"
+SHORT = "weights are masked behind the softmax: what is dropped still counts in their sum"
 ABOUT_PADDING = ("padding leak", "padding inequality", "packed leak", "additive constant", "pooling reads padding")
 
 
@@ -69,6 +71,9 @@ class Context:
         if number == math.inf:
             cause = f"the outputs of tokens are NaN or infinite{self.empty_rows(left)}"
             return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)
+        short = self.short_sums(left) if batch is not None else ""
+        if short:
+            return Finding(probe, verdict, what, cell, **measured, since=short, cause=SHORT, script=script)
         beside = beside_attention(self.subject, padded=probe in ABOUT_PADDING)
         if beside:
             cause = f"attention is as declared; {beside}"
@@ -78,11 +83,19 @@ class Context:
 
     def empty_rows(self, run: Run) -> str:
         """That some queries have nothing to attend to, if a layer shows it."""
+        empty = self.first_layer(run, lambda call: call.plan.empty_rows > 0)
+        return f": queries with nothing to attend to are, in {empty}, and what they are spreads" if empty else ""
+
+    def short_sums(self, run: Run) -> str:
+        """The first layer that masks weights behind its softmax, so that what it drops still counts in their sum."""
+        return self.first_layer(run, lambda call: call.is_short)
+
+    def first_layer(self, run: Run, is_so: Callable[[Call], bool]) -> str:
+        """The first layer of whose attention something is so; empty if none, or where it cannot be seen."""
         try:
-            empty = next((call.layer for call in calls_of(self.subject, run) if call.plan.empty_rows), "")
+            return next((call.layer or "model" for call in calls_of(self.subject, run) if is_so(call)), "")
         except Exception:  # as below
             return ""
-        return f": queries with nothing to attend to are, in {empty}, and what they are spreads" if empty else ""
 
     def shifts(self, implementation: str) -> bool:
         """Whether left padding moves absolute positions, and nothing else."""

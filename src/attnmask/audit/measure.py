@@ -14,6 +14,8 @@ from attnmask.audit.verdict import Verdict
 # Above so many times the noise, and above this share of what a legal change does, a difference is a leak.
 TIMES_NOISE = 50
 SHARE_OF_POWER = 1e-5
+# Other texts that do this share of what a legal change does are seen.
+SHARE_OF_COUPLING = 1e-3
 # Below this change of the outputs a legal change does not show, and a leak would not either.
 LEAST_POWER = 1e-3
 # Two orders of summing differ by at least so many roundings.
@@ -49,10 +51,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scale:
-    """What differences mean in a subject: of a legal change, and of the same thing computed otherwise."""
+    """What differences mean in a subject: of a legal change, of the same thing computed otherwise, and of it again."""
 
     power: float
     noise: float
+    chance: float = 0.0
 
     @property
     def threshold(self) -> float:
@@ -62,13 +65,20 @@ class Scale:
     @property
     def is_coupled(self) -> bool:
         """Whether a text's output depends on the other texts of its batch, without any padding."""
-        return self.noise > 1e-3 * self.power
+        return self.noise > self.coupled_from
+
+    @property
+    def coupled_from(self) -> float:
+        """What other texts must do to an output to be more than rounding: also where a text's own tokens do nothing."""
+        return SHARE_OF_COUPLING * self.power if self.power > LEAST_POWER else LEAST_POWER
 
     def verdict(self, number: float) -> Verdict:
         """Of a difference that should be 0."""
         if self.power < LEAST_POWER:
             return Verdict.NO_POWER
-        return Verdict.BUG if number > self.threshold else Verdict.OK
+        if number > self.threshold:
+            return Verdict.BUG
+        return Verdict.OK if self.threshold < self.power else Verdict.NO_POWER
 
 
 def difference(left: Tensor, right: Tensor, left_rows: Rows, right_rows: Rows) -> float:
@@ -77,6 +87,11 @@ def difference(left: Tensor, right: Tensor, left_rows: Rows, right_rows: Rows) -
     if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
         return float("inf")
     return float((a - b).abs().max() / a.abs().mean().clamp(min=1e-30))
+
+
+def again_within(chance: float) -> float:
+    """What two runs of the same batch may differ by, if two others differ by chance so much."""
+    return TIMES_NOISE * max(chance, EPSILONS * torch.finfo(torch.float32).eps)
 
 
 def _at(out: Tensor, rows: Rows) -> Tensor:
@@ -104,18 +119,26 @@ def scale_of(subject: Subject, implementation: str = "", train: bool = False) ->
     run = Run(plain, implementation, train)
     once = subject.run(run)
     legal = subject.run(Run(changed, implementation, train))
-    one, other = (subject.run(Run(_beside(subject, plain, seed), implementation, train))[:1] for seed in (51, 52))
+    one, other = (subject.run(each)[:1] for each in beside_others(subject, implementation, train))
     again = subject.run(run)
     rows = [(0, i) for i in range(once.shape[1])]
     # Rows behind the change: its own would change without any attention.
     seeing = rows[1:6] or rows
     size = once.double().abs().mean().clamp(min=1e-30)
     change = (_at(once, seeing) - _at(legal, seeing)).abs().amax(-1)
-    noise = max(difference(once, again, rows, rows), difference(one, other, rows, rows))
+    chance = difference(once, again, rows, rows)
+    noise = max(chance, difference(one, other, rows, rows))
     # Some models in float64 compute a part in float32.
     precision = torch.float32 if noise > BEYOND_FLOAT64 else once.dtype
     rounding = EPSILONS * torch.finfo(precision).eps
-    return Scale(float(change.median() / size), max(noise, rounding))
+    return Scale(float(change.median() / size), max(noise, rounding), chance)
+
+
+def beside_others(subject: Subject, implementation: str = "", train: bool = False) -> tuple[Run, Run]:
+    """The plain text as the first of a batch, beside one text and beside another."""
+    plain = plain_inputs(subject)
+    one, other = (Run(_beside(subject, plain, seed), implementation, train) for seed in (51, 52))
+    return one, other
 
 
 def _beside(subject: Subject, plain: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:

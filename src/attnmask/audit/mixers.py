@@ -32,6 +32,8 @@ DESIGNS = {
     "unlimited_ocr": "tokens that are decoded one by one see a window of each other, those of one forward pass all",
     "xlnet": "its positions are relative to the length of the row, and its targets are permuted",
 }
+# Of what modules are called that send each token to some experts.
+EXPERTS = ("expert", "moe", "router")
 
 
 def beside_attention(subject: Subject, padded: bool = True) -> str:
@@ -43,6 +45,19 @@ def beside_attention(subject: Subject, padded: bool = True) -> str:
     design = DESIGNS.get(getattr(subject.config, "model_type", ""), "")
     mixers = mixers_of(subject.model) if padded else []
     return design or (f"{', '.join(mixers)} mix tokens without a mask" if mixers else "")
+
+
+def coupled_by_design(model: nn.Module, train: bool) -> str:
+    """What couples the texts of a batch by design, in words; empty if nothing is known to.
+
+    >>> coupled_by_design(nn.BatchNorm1d(4), train=True)
+    'statistics of the batch, in training: padding counts in them too'
+    """
+    names = [type(module).__name__.lower() for module in model.modules()]
+    if train and any("batchnorm" in name for name in names):
+        return "statistics of the batch, in training: padding counts in them too"
+    has_experts = any(part in name for name in names for part in EXPERTS)
+    return "experts of a limited capacity may be full of another text" if has_experts else ""
 
 
 def mixers_of(model: nn.Module) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attnmask.audit.inputs import Padded, alone, padded
 from attnmask.audit.measure import Comparison, difference, rows_of
+from attnmask.audit.places import FurtherBack
 from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.audit.verdict import CouldNotRunError
 
@@ -31,20 +32,25 @@ def padded_and_alone(
 
 def is_shift(subject: Subject, comparison: Comparison, own: Padded, threshold: float) -> bool:
     """Whether the text alone gives the same where its positions are those that it has behind the padding."""
+    start = len(own.masked)
+    ways: list[tuple[Comparison, AbstractContextManager[Any]]] = [
+        (comparison, _by_modules(subject, comparison, own)),
+        (comparison, FurtherBack(subject.model, subject.short, start)),
+    ]
+    if "position_ids" in subject.takes and subject.kind is not Kind.ENCODER_DECODER:
+        given = replace(comparison.right, inputs=alone(subject, "given", start=start))
+        ways.insert(0, (replace(comparison, right=given), nullcontext()))
+    return any(_is_same(subject, each, way, threshold) for each, way in ways)
+
+
+def _is_same(subject: Subject, comparison: Comparison, way: AbstractContextManager[Any], threshold: float) -> bool:
+    rows = comparison.left_rows, comparison.right_rows
     try:
-        if "position_ids" in subject.takes and subject.kind is not Kind.ENCODER_DECODER:
-            shifted = alone(subject, "given", start=len(own.masked))
-            if replace(comparison, right=replace(comparison.right, inputs=shifted)).measured(subject) <= threshold:
-                return True
-        with _positions_seen(subject, own.inputs["input_ids"]) as seen:
-            padded_out = subject.run(comparison.left)
-        with _positions_put(subject, seen, own):
-            alone_out = subject.run(comparison.right)
+        padded_out = subject.run(comparison.left)
+        with way:
+            return difference(padded_out, subject.run(comparison.right), *rows) <= threshold
     except CouldNotRunError:
         return False
-    if not seen:
-        return False
-    return difference(padded_out, alone_out, comparison.left_rows, comparison.right_rows) <= threshold
 
 
 def tables_of(model: nn.Module) -> list[tuple[str, nn.Embedding]]:
@@ -61,6 +67,15 @@ def _may_place(subject: Subject, name: str, module: nn.Module) -> bool:
     if subject.kind is Kind.ENCODER_DECODER and "decoder" in name.removeprefix("model."):
         return False
     return isinstance(module, nn.Embedding) or any(word in name.split(".")[-1] for word in WORDS)
+
+
+@contextmanager
+def _by_modules(subject: Subject, comparison: Comparison, own: Padded) -> Generator[None]:
+    """Modules about positions return what they return in the padded batch, at the places of its tokens."""
+    with _positions_seen(subject, own.inputs["input_ids"]) as seen:
+        subject.run(comparison.left)
+    with _positions_put(subject, seen, own):
+        yield
 
 
 @contextmanager

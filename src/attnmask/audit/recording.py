@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from attnmask.audit.behind_softmax import Weights
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.errors import ArgumentError
 
@@ -29,12 +30,15 @@ class Call:
         layer: name of the innermost module that made it. how: what was called, such as "sdpa" or "softmax".
         plan: the pairs that get a weight above 0.
         too_small: the lowest number of an additive mask that should hide something and is too near to 0; else None.
+        behind: whether weights are masked behind the softmax. is_short: whether the rest is not made to sum to 1.
     """
 
     layer: str
     how: str
     plan: Plan
     too_small: float | None = None
+    behind: bool = False
+    is_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class _Recorder(TorchFunctionMode):
     def __init__(self, calls: list[Call], batch: int) -> None:
         super().__init__()
         self.calls, self.batch, self.stack = calls, batch, [""]
+        self.weights: Weights | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -112,7 +117,20 @@ class _Recorder(TorchFunctionMode):
             attends = read(self.batch, *args, **kwargs)
             if attends is not None:
                 self.see(how, attends, _too_small(args, kwargs))
-        return func(*args, **kwargs)
+                out = func(*args, **kwargs)
+                self.weights = Weights.of(out) if how == "softmax" else None
+                return out
+        out = func(*args, **kwargs)
+        if self.weights is not None and self.weights.follow(func, args, out):
+            self._masked_behind(self.weights)
+        return out
+
+    def _masked_behind(self, weights: Weights) -> None:
+        """What the softmax gave a weight and something behind it set to zero is not attended to."""
+        call, kept = self.calls[-1], weights.alive.view(self.batch, -1, *weights.alive.shape[-2:])
+        if weights.dropped:
+            plan = plan_from_dense(call.plan.to("dense") & kept.cpu().numpy())
+            self.calls[-1] = replace(call, plan=plan, behind=True, is_short=weights.is_short)
 
     def see(self, how: str, attends: Tensor, too_small: float | None = None) -> None:
         """Note one call; ``attends`` is bool (B or 1, H or 1, Q, K)."""

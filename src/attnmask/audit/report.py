@@ -15,6 +15,7 @@ from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError
 
 SCHEMA = 1
+RESULTS = (Verdict.OK, Verdict.BUG, Verdict.BY_DESIGN)
 # What a probe comes to, where its cells differ: the first of these that any of them says.
 ORDER = (
     Verdict.BUG, Verdict.COULD_NOT_RUN, Verdict.NO_POWER, Verdict.BY_DESIGN, Verdict.OK, Verdict.NOT_APPLICABLE,
@@ -46,8 +47,7 @@ class Report:
     @property
     def ran(self) -> bool:
         """Whether any probe came to a result."""
-        results = (Verdict.OK, Verdict.BUG, Verdict.BY_DESIGN)
-        return any(finding.verdict in results for finding in self.findings)
+        return any(finding.verdict in RESULTS for finding in self.findings)
 
     @property
     def exit_code(self) -> int:

@@ -13,6 +13,7 @@ from attnmask.audit.subject import Run, Subject
 from attnmask.audit.whitebox import Mismatch
 
 LINES = 20
+EQUAL = "difference of outputs that should be equal:"
 
 
 def script_of(subject: Subject, comparison: Comparison) -> str:
@@ -26,8 +27,10 @@ def script_of(subject: Subject, comparison: Comparison) -> str:
         lines += ["    model.set_attn_implementation(implementation)"]
     lines += _call(subject, bool(left.chunks or right.chunks))
     lines += [f"a = {_run_text(left, right)}", f"b = {_run_text(right, left)}"]
-    a, b = (_rows_text(name, rows) for name, rows in (("a", comparison.left_rows), ("b", comparison.right_rows)))
-    lines += [f"print('difference of outputs that should be equal:', ({a} - {b}).abs().max().item())"]
+    a, b = (
+        _rows_text(subject, name, rows) for name, rows in (("a", comparison.left_rows), ("b", comparison.right_rows))
+    )
+    lines += [f"print({EQUAL!r}, ({a} - {b}).abs().max().item())"]
     return "\n".join(lines)
 
 
@@ -42,16 +45,22 @@ def _with_dropout_off(subject: Subject, train: bool) -> list[str]:
     ]
 
 
+def _callee(subject: Subject) -> str:
+    return "model" if subject.forward is None else "forward"
+
+
 def _call(subject: Subject, chunked: bool) -> list[str]:
-    pick = f"[{subject.output!r}]" if subject.output else ""
     if not chunked:
-        return [f"    with torch.no_grad(): return model(**inputs){pick}"]
+        return [f"    with torch.no_grad(): return {_callee(subject)}(**inputs){subject.pick}"]
+    is_attribute, is_place = subject.pick.startswith("."), isinstance(subject.output, int)
+    cache = "past_key_values" if is_attribute else "get('past_key_values')"
     return [
         "    parts, cache, n = [], None, inputs['input_ids'].shape[1]",
         "    for i, j in zip([0, *cuts], [*cuts, n]):",
         "        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()}",
-        "        with torch.no_grad(): out = model(**some, past_key_values=cache, use_cache=len(cuts) > 0)",
-        f"        cache = out.get('past_key_values'); parts.append(out{pick})",
+        "        some |= {'past_key_values': cache, 'use_cache': len(cuts) > 0}",
+        f"        with torch.no_grad(): out = {_callee(subject)}(**some)",
+        f"        cache = out{'[1]' if is_place else f'.{cache}'}; parts.append(out{subject.pick})",
         "    return torch.cat(parts, 1)",
     ]
 
@@ -76,21 +85,22 @@ def _value(value: Any) -> str:
     return f"torch.tensor({text})" if not value.is_floating_point() else f"torch.tensor({text},dtype={value.dtype})"
 
 
-def _rows_text(name: str, rows: Rows) -> str:
+def _rows_text(subject: Subject, name: str, rows: Rows) -> str:
     items, places = (list(axis) for axis in zip(*rows, strict=True))
+    if subject.is_pooled:
+        return f"{name}[{sorted(set(items))}]"
     return f"{name}[{items[0]}, {places}]" if len(set(items)) == 1 else f"{name}[{items}, {places}]"
 
 
 def gradient_script(subject: Subject, run: Run, batch: Padded) -> str:
     """The gradient at padding of the outputs of tokens."""
-    pick = f"[{subject.output!r}]" if subject.output else ""
     lines = [*subject.source, *_switched(subject, run.implementation)]
     lines += [
         "seen = []",
         f"def keep(m, i, out): i and i[0].shape == {tuple(run.inputs['input_ids'].shape)} and i[0].dtype == torch.long"
         " and (out.retain_grad(), seen.append(out)) and None",
         "for m in model.modules(): isinstance(m, torch.nn.Embedding) and m.register_forward_hook(keep)",
-        f"out = model({_arguments(run.inputs)}){pick}",
+        f"out = {_callee(subject)}({_arguments(run.inputs)}){subject.pick}",
         f"(out[{batch.item}] if out.shape[1] != {batch.tokens.shape[1]} else out[{batch.item}, {batch.places}])"
         ".pow(2).sum().backward()",
         "print('parameters with a gradient that is not finite:', sum("
@@ -101,12 +111,12 @@ def gradient_script(subject: Subject, run: Run, batch: Padded) -> str:
 
 
 def loss_script(
-    subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], counts: Sequence[int]
+    subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], counts: Sequence[int], pick: str
 ) -> str:
-    """The loss of a padded batch beside that of its texts."""
+    """The loss of a padded batch beside that of its texts; ``pick`` takes it out of what the model returns."""
     lines = [*subject.source, *_switched(subject, implementation), "with torch.no_grad():"]
     for name, inputs in zip(("both", "first", "second"), batches, strict=True):
-        lines += [f"    {name} = model({_arguments(inputs)})['loss']"]
+        lines += [f"    {name} = {_callee(subject)}({_arguments(inputs)}){pick}"]
     wanted = f"(first * {counts[0]} + second * {counts[1]}) / {sum(counts)}"
     return "\n".join([*lines, f"print('loss of the batch', both.item(), 'of its texts', ({wanted}).item())"])
 
@@ -150,6 +160,29 @@ def forward_script(subject: Subject, implementation: str, inputs: Mapping[str, A
     return "\n".join(lines)
 
 
+def after_script(subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], rows: Rows) -> str:
+    """The second batch after the first, and in a model that was never called."""
+    lines = [
+        *subject.source,
+        *_switched(subject, implementation),
+        "import copy; never_called = copy.deepcopy(vars(model))",
+        f"def run(**inputs):\n    with torch.no_grad(): return {_callee(subject)}(**inputs){subject.pick}",
+        f"first = dict({_arguments(batches[0])})",
+        f"second = dict({_arguments(batches[1])})",
+        "run(**first); a = run(**second)",
+        "model.__dict__ = never_called; b = run(**second)",
+        f"print({EQUAL!r}, ({_rows_text(subject, 'a', rows)} - {_rows_text(subject, 'b', rows)}).abs().max().item())",
+    ]
+    return "\n".join(lines)
+
+
+def refused_script(subject: Subject, run: Run) -> str:
+    """What a call raises."""
+    lines = [*subject.source, *_switched(subject, run.implementation)]
+    lines += [f"try: {_callee(subject)}({_arguments(run.inputs)})", "except RuntimeError as error: print(error)"]
+    return "\n".join(lines)
+
+
 def unreached_script(subject: Subject, comparison: Comparison) -> str:
     """As ``script_of``, where the outputs should differ."""
     return script_of(subject, comparison).replace("that should be equal", "that should differ")
@@ -160,25 +193,41 @@ def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
     b, h, q, _ = wrong.first
     declared = wrong.expected.to("dense")
     keys = declared[min(b, len(declared) - 1), 0, q].nonzero()[0].tolist()
-    name = wrong.layer
-    row = f"out.view(-1, *out.shape[-2:])[{b * wrong.heads + h}, {q}]"
+    row = f"w.reshape({len(run.inputs['input_ids'])}, -1, *w.shape[-2:])[{b}, {h}, {q}]"
+    is_it, weights = SEEN_AS.get("masked behind" if wrong.behind else wrong.how, SEEN_AS["softmax"])
     lines = [
         *subject.source,
         *_switched(subject, run.implementation),
         "import torch.nn.functional as F; from torch.overrides import TorchFunctionMode",
-        f"inside, layer = [], model.get_submodule({name!r})",
+        f"inside, seen, layer = [], [], model.get_submodule({wrong.layer!r})",
         "layer.register_forward_pre_hook(lambda *a: inside.append(1))",
         "layer.register_forward_hook(lambda *a: inside.clear())",
         "class See(TorchFunctionMode):",
         "    def __torch_function__(self, f, types, args=(), kwargs=None):",
-        "        out = f(*args, **(kwargs or {}))",
-        "        if inside and f in (F.softmax, torch.softmax): "
+        "        kwargs = kwargs or {}; out = f(*args, **kwargs)",
+        f"        if inside and {is_it}: w = {weights}; seen.append(out); "
         f"print('query {q} should attend to {keys}, attends to', {row}.nonzero()[:, 0].tolist())",
-        "        if inside and f is F.scaled_dot_product_attention: print('given to the kernel:', kwargs)",
         "        return out",
-        f"with See(), torch.no_grad(): model({_arguments(run.inputs)})",
+        f"with See(), torch.no_grad(): {_callee(subject)}({_arguments(run.inputs)})",
     ]
     return "\n".join(lines)
+
+
+FOLLOWS = "f.__name__ != 'matmul' and any(a is seen[-1] for a in args if seen) and out.shape == seen[-1].shape"
+# Of each way to attend: how a script knows its call, and where it gets the weights. A kernel gives them for a value
+# that is the identity.
+SEEN_AS = {
+    "softmax": ("f.__name__ == 'softmax'", "out"),
+    "masked behind": (f"(f.__name__ == 'softmax' or {FOLLOWS})", "out"),
+    "sdpa": (
+        "f is F.scaled_dot_product_attention",
+        "f(*args[:2], torch.eye(args[1].shape[-2]).to(args[1]).expand(*args[1].shape[:-1], -1), *args[3:], **kwargs)",
+    ),
+    "MultiheadAttention": (
+        "f is F.multi_head_attention_forward",
+        "f(*args, **kwargs | {'need_weights': True, 'average_attn_weights': False})[1]",
+    ),
+}
 
 
 def _switched(subject: Subject, implementation: str) -> list[str]:

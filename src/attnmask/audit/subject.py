@@ -17,13 +17,16 @@ from torch import Tensor, nn
 
 from attnmask.audit.declared import length_of, reach_of
 from attnmask.audit.image_spans import SpanRule
+from attnmask.audit.outputs import Name, cache_name, output_of, parts_of
+from attnmask.audit.stand_in import standing_in
 from attnmask.audit.verdict import CouldNotRunError
 from attnmask.conventions import BoolArray
 from attnmask.mask.expr import Mask
 
 LENGTH = 20
 SHORT = 13
-PADDED_SIDES = ("right", "left", "hole")
+PASSED_ON = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+USUAL = ("input_ids", "attention_mask")
 
 
 class Kind(StrEnum):
@@ -59,8 +62,9 @@ class Subject:
         source: lines of a script that make ``model``. layers: declared masks by layer, without padding; None where a
             layer mixes tokens without a mask. tokens: ids that stand for nothing special. pad: id of padding.
         implementations: of attention that run. first: position of the first token.
-        forward: how to call the model where it does not take input_ids and attention_mask.
-        output: name of what is compared, in what the model returns; "" where it returns a tensor.
+        forward: how to call the model where it does not take input_ids and attention_mask; it calls ``original``, the
+            module that ``model`` is a copy of.
+        output: name of what is compared, in what the model returns; "" where it returns a tensor. pick: that in code.
         span_rule: how tokens are marked as spans; None where none are.
     """
 
@@ -74,7 +78,9 @@ class Subject:
     implementations: tuple[str, ...] = ("",)
     first: int = 0
     forward: Callable[..., Any] | None = None
-    output: str = ""
+    original: nn.Module | None = None
+    output: Name = ""
+    pick: str = ""
     span_rule: SpanRule | None = None
 
     @property
@@ -84,8 +90,10 @@ class Subject:
 
     @property
     def takes(self) -> frozenset[str]:
-        """Names of the arguments of its forward."""
-        return frozenset(inspect.signature(self.forward or self.model.forward).parameters)
+        """Names of the arguments of its forward; one that passes all on is taken to know the usual ones."""
+        parameters = inspect.signature(self.forward or self.model.forward).parameters
+        named = frozenset(name for name, one in parameters.items() if one.kind not in PASSED_ON)
+        return named or frozenset(USUAL)
 
     @property
     def requires_mask(self) -> bool:
@@ -134,7 +142,12 @@ class Subject:
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
         """What the model returns."""
-        return (self.forward or self.model)(**inputs)
+        # As they are in use: some code takes views of what it is given.
+        given = {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in inputs.items()}
+        if self.forward is None or self.original is None:
+            return self.model(**given)
+        with standing_in(self.original, self.model):
+            return self.forward(**given)
 
     def use(self, implementation: str) -> None:
         """Switch the implementation of attention."""
@@ -169,26 +182,9 @@ def _chunked(subject: Subject, run: Run) -> Tensor:
         if "position_ids" in inputs:
             some["position_ids"] = inputs["position_ids"][:, start:stop]
         found = subject.call(some | {"past_key_values": cache, "use_cache": True})
-        cache = found.past_key_values
+        cache = parts_of(found)[cache_name(found)]
         parts.append(output_of(found, subject.output))
     return torch.cat(parts, 1)
-
-
-def output_of(found: Any, name: str) -> Tensor:
-    """What is compared, with an axis of tokens: (B, L, D), or (B, 1, D) for one vector an item."""
-    value = found[name] if name else found
-    return value if value.ndim == 3 else value.reshape(len(value), 1, -1)
-
-
-def output_name(found: Any) -> str:
-    """What to compare in what a model returns.
-
-    >>> output_name({"loss": 0, "logits": 1}), output_name(torch.ones(1))
-    ('logits', '')
-    """
-    if isinstance(found, Tensor):
-        return ""
-    return next(name for name in ("logits", "last_hidden_state", *found) if name in found)
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from attnmask.audit.layer_masks import LayerMask
-from attnmask.audit.report import Report
+from attnmask.audit.report import RESULTS, Report
 from attnmask.audit.verdict import Finding, Verdict
 
 MOST_WORDS_OF_A_CELL = 4
@@ -115,12 +115,14 @@ def headline(report: Report) -> str:
     'Net: no bug found by 1 probe, 2.0 s'
     """
     bugs = bugs_of(report)
-    looked = len({one.probe for one in report.findings if one.verdict is not Verdict.NOT_APPLICABLE})
+    applied = {one.probe for one in report.findings if one.verdict is not Verdict.NOT_APPLICABLE}
+    looked = {one.probe for one in report.findings if one.verdict in RESULTS}
     if report.exit_code == 2:
         return f"{report.model}: could not be audited, no probe came to a result"
     cells = len(report.bugs)
     said = f"{count(len(bugs), 'bug')} in {count(cells, 'cell')}" if bugs else "no bug found"
-    return f"{report.model}: {said} by {count(looked, 'probe')}, {report.seconds:.1f} s"
+    silent = f", {len(applied - looked)} without a result" if applied - looked else ""
+    return f"{report.model}: {said} by {count(len(looked), 'probe')}{silent}, {report.seconds:.1f} s"
 
 
 def declared_in_words(report: Report) -> str:
@@ -164,7 +166,7 @@ def lines_of(group: Group) -> list[str]:
     first = group.first
     known = {
         "what": first.what,
-        "since": f"{first.since}; {group.wrong_layers}" if first.since else "",
+        "since": "; ".join(filter(None, (first.since, group.wrong_layers))) if first.since else "",
         "cause": first.cause,
         "where": group.where,
         "size": group.size,

@@ -71,7 +71,8 @@ def _rows(report: Report) -> Iterator[tuple[Verdict, str, str]]:
     """A row for each thing that is said of a probe; one for all that are just right, or do not apply."""
     own = report.verdicts
     for verdict, groups in groupby(groups_of(report), lambda group: group.verdict):
-        if verdict in NAMES_ALONE:
+        # Where nothing came to a result, why is all there is to say.
+        if verdict in NAMES_ALONE and report.exit_code != 2:
             # A probe is ok if nothing else is said of it.
             names = dict.fromkeys(group.probe for group in groups if own[group.probe] is verdict)
             if names:

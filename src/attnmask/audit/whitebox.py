@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -28,7 +29,8 @@ class Mismatch:
     received: Plan
     extra: int
     missing: int
-    heads: int
+    how: str
+    behind: bool
     too_small: float | None = None
 
     @property
@@ -55,10 +57,14 @@ class Mismatch:
 
 def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
     """What the attention of every layer attends to in a run."""
+
+    def forward(**batch: Any) -> Any:
+        return subject.call(batch)
+
     subject.use(run.implementation)
     subject.model.train(run.train)
     try:
-        return trace(subject.model, run.inputs, subject.forward).calls
+        return trace(subject.model, run.inputs, forward).calls
     finally:
         subject.model.eval()
 
@@ -92,7 +98,8 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
             plan_from_dense(np.ascontiguousarray(expected[:, part])),
             plan_from_dense(np.ascontiguousarray(received[:, part])),
             *wrong,
-            received.shape[1],
+            call.how,
+            call.behind,
             call.too_small if wrong[0] else None,
         )
 

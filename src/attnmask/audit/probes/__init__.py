@@ -7,6 +7,7 @@ from attnmask.audit.probes import (
     constants,
     coupling,
     cross_attention,
+    earlier_calls,
     future_leak,
     generation,
     gradients,
@@ -25,6 +26,7 @@ from attnmask.audit.probes import (
 
 PROBES = (
     coupling,
+    earlier_calls,
     padding_leak,
     padding_inequality,
     future_leak,

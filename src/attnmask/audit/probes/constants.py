@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import Padded, alone, padded
 from attnmask.audit.measure import Comparison, rows_of, scale_of
-from attnmask.audit.subject import Run
+from attnmask.audit.script import refused_script, script_of
+from attnmask.audit.subject import Run, Subject
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 
 NAME = "additive constant"
 OVERFLOW = "in half precision a padded batch gives NaN or infinity where the text alone gives numbers"
+RAISES = "a constant does not fit into half precision, and the model raises"
 SMALL = "with large scores padding is attended to: the additive constant is too small"
 # Scores grow by its square: -1e4 shows, -1e9 does not.
 LOUDER = 60.0
@@ -55,15 +57,13 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
         rows = rows_of(subject, batch.item, batch.places)
         out = subject.run(Run(batch.inputs, implementation))
     except CouldNotRunError as error:
-        return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
+        return _refused(subject, Run(batch.inputs, implementation), cell, str(error))
     if not _is_finite(context.subject.run(Run(batch.inputs, implementation)), batch):
         return Finding(NAME, Verdict.NOT_APPLICABLE, "a padded batch gives no numbers in full precision either", cell)
     if not bool(torch.isfinite(base).all()):
         return Finding(NAME, Verdict.NO_POWER, "the text alone overflows in this precision", cell)
     if _is_finite(out, batch):
         return Finding(NAME, Verdict.OK, OVERFLOW, cell)
-    from attnmask.audit.script import script_of
-
     comparison = Comparison(
         Run(batch.inputs, implementation), Run(alone(subject, "given"), implementation), rows,
         [(0, i) for i in range(len(rows))],
@@ -72,6 +72,13 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
         NAME, Verdict.BUG, OVERFLOW, cell, float("inf"), 0.0, cause="sums of masks overflow",
         script=script_of(subject, comparison),
     )  # fmt: skip
+
+
+def _refused(subject: Subject, run: Run, cell: dict[str, str], why: str) -> Finding:
+    """torch refuses to fill a tensor with a number that its precision does not hold."""
+    if "without overflow" not in why:
+        return Finding(NAME, Verdict.COULD_NOT_RUN, why, cell)
+    return Finding(NAME, Verdict.BUG, RAISES, cell, cause=why, script=refused_script(subject, run))
 
 
 def _is_finite(out: Tensor, batch: Padded) -> bool:
@@ -99,6 +106,8 @@ def _loud(context: Context, implementation: str) -> Finding:
     # The same batch under usual scores: a leak that shows there has another cause, and its own probe.
     if context.compare(NAME, comparison, cell, SMALL).verdict is Verdict.BUG:
         return replace(finding, verdict=Verdict.NOT_APPLICABLE, what="padding leaks under usual scores already")
+    if context.first_layer(Run(left.inputs, implementation), lambda call: call.behind):
+        return replace(finding, verdict=Verdict.NOT_APPLICABLE, what="masks come behind the softmax, none is added")
     lines = finding.script.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("def run"))
     return replace(

@@ -8,12 +8,16 @@ import torch
 
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import Padded
-from attnmask.audit.measure import Comparison, rows_of
+from attnmask.audit.measure import Comparison, beside_others, rows_of
+from attnmask.audit.mixers import coupled_by_design
+from attnmask.audit.script import script_of
 from attnmask.audit.subject import Run, plain_inputs
 from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
 
 NAME = "texts of a batch are coupled"
 SIZE = "a text gives something else alone than in a batch of two, without any padding"
+CHANCE = "chance: the same batch gives something else each time"
+SEEN = "texts of a batch see each other: is the batch where the tokens should be?"
 WHAT = "a text gives something else beside another one, without any padding"
 
 
@@ -25,16 +29,26 @@ def applies(context: Context) -> str:
 def run(context: Context) -> Iterator[Finding]:
     """Beside one text and beside another; and alone: what differs there alone depends on the size of the batch."""
     for implementation in context.subject.implementations:
-        cell = {"implementation": implementation}
-        try:
-            scale = context.scale(implementation)
-        except CouldNotRunError as error:
-            yield Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
-            continue
-        verdict = Verdict.BY_DESIGN if scale.is_coupled else Verdict.OK
-        cause = "such as experts of a limited capacity, or chance" if scale.is_coupled else ""
-        yield Finding(NAME, verdict, WHAT, cell, scale.noise, 1e-3 * scale.power, scale.power, cause=cause)
+        for train in (False, True):
+            yield _judged(context, implementation, train)
         yield _alone(context, implementation)
+
+
+def _judged(context: Context, implementation: str, train: bool) -> Finding:
+    cell = {"implementation": implementation} | ({"mode": "train"} if train else {})
+    try:
+        scale = context.scale(implementation, train)
+    except CouldNotRunError as error:
+        return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
+    limit = scale.coupled_from
+    if not scale.is_coupled:
+        return Finding(NAME, Verdict.OK, WHAT, cell, scale.noise, limit, scale.power)
+    subject = context.subject
+    excuse = CHANCE if scale.chance > limit else coupled_by_design(subject.model, train)
+    verdict, cause = (Verdict.BY_DESIGN, excuse) if excuse else (Verdict.BUG, SEEN)
+    rows = rows_of(subject, 0, list(range(subject.length)))
+    script = script_of(subject, Comparison.at(*beside_others(subject, implementation, train), rows))
+    return Finding(NAME, verdict, WHAT, cell, scale.noise, limit, scale.power, cause=cause, script=script)
 
 
 def _alone(context: Context, implementation: str) -> Finding:

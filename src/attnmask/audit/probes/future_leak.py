@@ -9,7 +9,7 @@ import torch
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import Padded
 from attnmask.audit.measure import Comparison
-from attnmask.audit.subject import Kind, Run, plain_inputs
+from attnmask.audit.subject import Kind, Run, Subject, plain_inputs
 from attnmask.audit.verdict import Finding
 
 NAME = "future leak"
@@ -26,11 +26,17 @@ def applies(context: Context) -> str:
 def run(context: Context) -> Iterator[Finding]:
     """All tokens behind a cut changed, at three cuts, with a mask, without, and in training."""
     for implementation in context.subject.implementations:
-        masks = ("ones", "padded left") if context.subject.requires_mask else ("ones", "none", "padded left")
+        masks = _masks(context.subject)
         for mask in masks:
             yield _compared(context, implementation, mask, 2, train=False)
-        yield _compared(context, implementation, masks[-2], 1, train=False)
-        yield _compared(context, implementation, "ones", 2, train=True)
+        yield _compared(context, implementation, "none" if "none" in masks else "ones", 1, train=False)
+        yield _compared(context, implementation, masks[0], 2, train=True)
+
+
+def _masks(subject: Subject) -> tuple[str, ...]:
+    if "attention_mask" not in subject.takes:
+        return ("none",)
+    return ("ones", "padded left") if subject.requires_mask else ("ones", "none", "padded left")
 
 
 def _compared(context: Context, implementation: str, mask: str, batch: int, train: bool) -> Finding:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import alone, padded
+from attnmask.audit.outputs import loss_name, parts_of, text_of
 from attnmask.audit.positions import padded_and_alone
 from attnmask.audit.script import loss_script
 from attnmask.audit.subject import Kind, Subject
@@ -44,7 +44,9 @@ def _judged(context: Context, implementation: str, side: str) -> Finding:
     first = {name: value[:1] for name, value in both.items()}
     second = _labelled(alone(subject, "given"))
     try:
-        together, one, two = (_loss(subject, inputs) for inputs in (both, first, second))
+        found = [_called(subject, inputs) for inputs in (both, first, second)]
+        name = loss_name(found[0])
+        together, one, two = (parts_of(each)[name].double() for each in found)
     except Exception as error:  # whatever a model's own code raises
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
     counts = [inputs["input_ids"].shape[1] - 1 for inputs in (first, second)]
@@ -57,7 +59,7 @@ def _judged(context: Context, implementation: str, side: str) -> Finding:
     measured: dict[str, Any] = {"number": number, "threshold": max(scale.threshold, 1e-5), "power": power}
     if not number > measured["threshold"]:
         return Finding(NAME, Verdict.OK, WHAT, cell, **measured)
-    script = loss_script(subject, implementation, [both, first, second], counts)
+    script = loss_script(subject, implementation, [both, first, second], counts, text_of(found[0], name))
     return Finding(NAME, Verdict.BUG, WHAT, cell, **measured, script=script)
 
 
@@ -73,7 +75,6 @@ def _labelled(inputs: dict[str, Any]) -> dict[str, Any]:
     return inputs | {"labels": torch.where(counted, ids, IGNORED)}
 
 
-def _loss(subject: Subject, inputs: dict[str, Any]) -> Tensor:
+def _called(subject: Subject, inputs: dict[str, Any]) -> Any:
     with torch.no_grad():
-        found = subject.call(inputs)
-    return (found["loss"] if "loss" in found else found[0]).double()
+        return subject.call(inputs)

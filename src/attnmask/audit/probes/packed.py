@@ -11,6 +11,7 @@ import torch
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import Padded
 from attnmask.audit.measure import Comparison
+from attnmask.audit.recording import Call
 from attnmask.audit.subject import Kind, Run, Subject
 from attnmask.audit.verdict import Finding, Verdict
 from attnmask.audit.whitebox import calls_of
@@ -18,6 +19,7 @@ from attnmask.audit.whitebox import calls_of
 NAME = "packed leak"
 WHAT = "a text changes the outputs of another that is packed into the same row"
 SOME = "positions tell texts apart in some layers, and in {} they do not"
+PARTLY = "positions tell texts apart, but not all of their tokens: where the second begins is misjudged"
 FIRST = 7
 
 
@@ -37,25 +39,38 @@ def run(context: Context) -> Iterator[Finding]:
     found = [_compared(context, name, way) for name in context.subject.implementations for way in ways]
     without_mask = [one for one in found if one.cell["mask"] == "none" and one.verdict is Verdict.OK]
     for one in found:
-        leaking = _leaking(context, one) if one.verdict is Verdict.BUG and not without_mask else []
-        some = replace(one, since=leaking[0], cause=SOME.format(len(leaking))) if leaking else None
-        yield some or _judged(one, bool(without_mask))
+        yield _told_apart_badly(context, one) or _judged(one, bool(without_mask))
 
 
 WAYS = ("none", "ones", "none, with a cache")
 
 
-def _leaking(context: Context, finding: Finding) -> list[str]:
-    """Layers in which a text sees the one before it, where others keep them apart."""
-    inputs = _packed(context.subject, 41, finding.cell["mask"])
+def _told_apart_badly(context: Context, finding: Finding) -> Finding | None:
+    """A bug where positions keep texts apart in some layers only, or but for some tokens; None if in none, or all."""
+    seen = _seen_before(context, finding) if finding.verdict is Verdict.BUG else []
+    leaking = [layer for layer, across, _ in seen if across]
+    partly = [layer for layer, across, whole in seen if 0 < across < whole]
+    if not leaking or not any(across < whole for _, across, whole in seen):
+        return None
+    cause = PARTLY if partly else SOME.format(len(leaking))
+    return replace(finding, since=(partly or leaking)[0], cause=cause)
+
+
+def _seen_before(context: Context, finding: Finding) -> list[tuple[str, int, int]]:
+    """Of each layer, its pairs across the texts, and those that it has where positions run on."""
+    inputs, implementation = _packed(context.subject, 41, finding.cell["mask"]), finding.cell["implementation"]
     length = inputs["input_ids"].shape[1]
+    one_text = inputs | {"position_ids": torch.arange(length)[None] + context.subject.first}
     try:
-        calls = calls_of(context.subject, Run(inputs, finding.cell["implementation"]))
+        both = [calls_of(context.subject, Run(given, implementation)) for given in (inputs, one_text)]
     except Exception:  # a model may refuse to be looked into
         return []
-    whole = [call for call in calls if call.plan.shape[2:] == (length, length)]
-    leaking = [call.layer for call in whole if call.plan.to("dense")[..., FIRST, FIRST - 1].any()]
-    return leaking if len(leaking) < len(whole) else []
+    packed, whole = ([c for c in calls if c.plan.shape[2:] == (length, length)] for calls in both)
+    return [(a.layer, _across(a), _across(b)) for a, b in zip(packed, whole, strict=False)]
+
+
+def _across(call: Call) -> int:
+    return int(call.plan.to("dense")[..., FIRST:, :FIRST].sum())
 
 
 def _judged(finding: Finding, reads_positions: bool) -> Finding:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from attnmask.audit.context import Context
 from attnmask.audit.inputs import alone, padded
 from attnmask.audit.measure import Comparison
+from attnmask.audit.positions import SHIFTED, is_shift
 from attnmask.audit.subject import Kind, Run
 from attnmask.audit.verdict import Finding, Verdict
 
@@ -46,6 +47,8 @@ def _compared(context: Context, implementation: str, side: str, content: int | N
     }
     finding = context.compare(NAME, comparison, cell, WHAT, own)
     if finding.verdict is Verdict.BUG and not finding.since:
+        if side == "left" and is_shift(subject, comparison, own, context.scale(implementation).threshold):
+            return replace(finding, verdict=Verdict.BY_DESIGN, cause=SHIFTED, script="")
         finding = replace(finding, cause=READS)
         if subject.is_transformers and subject.kind is not Kind.CAUSAL and side == "left":
             cause = "the head reads the first token of the row: texts are to be padded on the right"

@@ -1,0 +1,62 @@
+"""What a model was called with before must not change what it gives: no mask may be kept from another batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from attnmask.audit.context import NEVER_FINITE, Context
+from attnmask.audit.inputs import alone, padded
+from attnmask.audit.measure import again_within, difference, rows_of
+from attnmask.audit.script import after_script
+from attnmask.audit.subject import Run, Subject
+from attnmask.audit.verdict import CouldNotRunError, Finding, Verdict
+
+NAME = "earlier calls matter"
+WHAT = "a batch gives something else after another one than in a model that was never called"
+KEPT = "something of an earlier call is kept, such as its mask"
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    return ""
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Behind a batch of the same shape that is padded otherwise, and behind a shorter text."""
+    subject = context.subject
+    earlier = {"another padding": padded(subject, "left", seed=3).inputs, "a shorter text": alone(subject)}
+    for implementation in subject.implementations:
+        for name, inputs in earlier.items():
+            yield _after(subject, implementation, name, inputs)
+
+
+def _after(subject: Subject, implementation: str, name: str, earlier: Mapping[str, Any]) -> Finding:
+    batch, cell = padded(subject, "right"), {"after": name, "implementation": implementation}
+    run = Run(batch.inputs, implementation)
+    rows = [*rows_of(subject, 0, range(subject.length)), *rows_of(subject, batch.item, batch.places)]
+    used, fresh, another = (never_called(subject) for _ in range(3))
+    try:
+        used.run(Run(earlier, implementation))
+        left, right, again = (one.run(run) for one in (used, fresh, another))
+    except CouldNotRunError as error:
+        return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
+    if not torch.isfinite(right).all():
+        return Finding(NAME, Verdict.COULD_NOT_RUN, NEVER_FINITE, cell)
+    number, limit = difference(left, right, rows, rows), again_within(difference(right, again, rows, rows))
+    if not number > limit:
+        return Finding(NAME, Verdict.OK, WHAT, cell, number, limit)
+    script = after_script(subject, implementation, [earlier, batch.inputs], rows)
+    return Finding(NAME, Verdict.BUG, WHAT, cell, number, limit, cause=KEPT, script=script)
+
+
+def never_called(subject: Subject) -> Subject:
+    """The subject as it was before its first call, with the same weights."""
+    assert subject.original is not None
+    weights = {id(a): b for a, b in zip(subject.original.parameters(), subject.model.parameters(), strict=True)}
+    model = copy.deepcopy(subject.original, weights).eval()
+    return replace(subject, model=model.to(next(subject.model.parameters()).dtype))
