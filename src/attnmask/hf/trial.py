@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
@@ -36,7 +37,8 @@ def family_by_trial(base: PreTrainedModel) -> Family | str:
         base: a model of transformers without its head.
     """
     if base not in _found:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is to be said is said of the model itself
             _found[base] = _tried(base)
     return _found[base]
 
