@@ -67,3 +67,11 @@ def test_models_that_predict_no_next_token_are_refused(minilm: Any) -> None:
             am.hf.score(model, minilm[1], TEXTS)
     with pytest.raises(ArgumentError, match="token_budget is 0"):
         am.hf.score(tiny("llama", kind=tf.AutoModelForCausalLM), minilm[1], TEXTS, token_budget=0)
+
+
+def test_what_is_wrong_with_texts_is_said_of_score(minilm: Any) -> None:
+    model = tiny("llama", kind=tf.AutoModelForCausalLM)
+    for texts, limit, where in (([""], None, "texts"), ("a text", None, "texts"), (["a text"], 1, "max_length")):
+        with pytest.raises(ArgumentError) as caught:
+            am.hf.score(model, minilm[1], texts, limit)
+        assert caught.value.where == f"score({where}=)"

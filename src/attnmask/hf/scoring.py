@@ -22,6 +22,8 @@ from attnmask.mask.arguments import whole_number
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+WHO = "score"
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -80,10 +82,10 @@ def score(
         raise UnsupportedModelError(
             f"{type(model).__name__} predicts no next token", where="score(model=)", fix="load AutoModelForCausalLM"
         )
-    if whole_number(token_budget, "token_budget", "score") == 0:
+    if whole_number(token_budget, "token_budget", WHO) == 0:
         raise ArgumentError("token_budget is 0", where="score(token_budget=)", fix="give 1 token or more")
     check_vocabulary(base, tokenizer)
-    tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, None)
+    tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, None, WHO)
     sums = np.zeros(len(texts))
     batches = list(batches_of(tokens.lengths, token_budget, BatchOrder.SORTED))
     with borrowed(model, token_budget, len(batches)):

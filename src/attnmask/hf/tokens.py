@@ -50,6 +50,7 @@ def tokens_of_texts(
     positions: int,
     max_length: int | None,
     weighting: Weighting | None,
+    who: str = "encode",
 ) -> Tokens:
     """Tokenise texts, special tokens included.
 
@@ -58,6 +59,7 @@ def tokens_of_texts(
         positions: tokens that the model can place.
         max_length: tokens at which a text is cut; None for what tokenizer and model take.
         weighting: weights of words, if any.
+        who: the function that asks, for errors.
 
     Raises:
         ArgumentError: no list of strings, a blank text, a text without a token or a weight, or an unusable limit.
@@ -65,8 +67,8 @@ def tokens_of_texts(
     Warns:
         TruncationWarning, WordNotFoundWarning.
     """
-    _check_texts(texts)
-    limit = _limit(tokenizer, positions, max_length)
+    _check_texts(texts, who)
+    limit = _limit(tokenizer, positions, max_length, who)
     parts: list[Tokens] = []
     cut: list[int] = []
     for first in range(0, len(texts), TEXTS_AT_ONCE):
@@ -74,7 +76,7 @@ def tokens_of_texts(
         parts.append(part)
         cut += [first + i for i in too_long]
     tokens = _joined(parts)
-    _check_tokens(tokens)
+    _check_tokens(tokens, who)
     if cut:
         warnings.warn(TruncationWarning(len(cut), cut[0], limit, len(texts)), stacklevel=3)
     if weighting is not None:
@@ -122,21 +124,21 @@ def _joined(parts: list[Tokens]) -> Tokens:
     )
 
 
-def _limit(tokenizer: PreTrainedTokenizerBase, positions: int, max_length: int | None) -> int:
+def _limit(tokenizer: PreTrainedTokenizerBase, positions: int, max_length: int | None, who: str) -> int:
     if max_length is None:
         return int(min(positions, tokenizer.model_max_length))  # pyright: ignore[reportUnknownArgumentType]
-    least, limit = tokenizer.num_special_tokens_to_add() + 1, whole_number(max_length, "max_length", "encode")
+    least, limit = tokenizer.num_special_tokens_to_add() + 1, whole_number(max_length, "max_length", who)
     if not least <= limit <= positions:
         raise ArgumentError(
             f"max_length is {limit}",
-            where="encode(max_length=)",
+            where=f"{who}(max_length=)",
             fix=f"give {least} to {positions}: one token besides the special ones, and no more than the model places",
         )
     return limit
 
 
-def _check_texts(texts: Sequence[str]) -> None:
-    where = "encode(texts=)"
+def _check_texts(texts: Sequence[str], who: str) -> None:
+    where = f"{who}(texts=)"
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise ArgumentError(f"texts is {type(texts).__name__}", where=where, fix="give a list of strings")
     for i, text in enumerate(texts):
@@ -150,10 +152,10 @@ def _check_texts(texts: Sequence[str]) -> None:
             )
 
 
-def _check_tokens(tokens: Tokens) -> None:
+def _check_tokens(tokens: Tokens, who: str) -> None:
     if not tokens.lengths.all():
         at = int(np.flatnonzero(tokens.lengths == 0)[0])
-        raise ArgumentError(f"texts[{at}] has no token", where="encode(texts=)", fix="leave such texts out")
+        raise ArgumentError(f"texts[{at}] has no token", where=f"{who}(texts=)", fix="leave such texts out")
     if tokens.weights is not None and len(tokens.lengths):
         weighted = np.add.reduceat(tokens.weights, np.cumsum(tokens.lengths) - tokens.lengths) > 0
         if not weighted.all():
