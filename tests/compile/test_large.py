@@ -63,3 +63,12 @@ def test_padding_by_a_mask_is_never_written_out_pair_by_pair(of: str) -> None:
     tracemalloc.stop()
     assert plan.shape == (2, 1, len(TOKENS), len(TOKENS))
     assert peak < 50e6, f"{peak / 1e6:.0f} MB"
+
+
+def test_documents_that_come_back_are_looked_for_only_where_a_window_leaves_keys() -> None:
+    tracemalloc.start()
+    plan = am.compile(am.documents(ids=np.arange(1 << 15) % 3) & am.window(left=8, right=0), q=1 << 15)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert plan == am.compile(am.dilated(3) & am.window(left=8, right=0), q=1 << 15)
+    assert peak < 50e6, f"{peak / 1e6:.0f} MB"

@@ -202,12 +202,15 @@ class Atom(Mask):
     """A mask that is no combination of others: its meaning, its key runs, and the lengths it speaks about.
 
     Attributes:
-        costly: whether its runs are so many, or so dear, that they are computed only where other terms leave keys.
         by_row: whether it asks for the number of a query row, or of all rows, and not for its position alone.
     """
 
-    costly: ClassVar[bool] = False
     by_row: ClassVar[bool] = False
+
+    @property
+    def costly(self) -> bool:
+        """Whether its runs are so many, or so dear, that they are computed only where other terms leave keys."""
+        return False
 
     def attends(self, at: Points) -> BoolArray:
         """The meaning: whether each point attends."""

@@ -39,33 +39,34 @@ def runs_of_rows(seen: BoolArray) -> Flat:
     return counts, at[0::2], at[1::2]
 
 
-def runs_of_equal(ids: IntArray, first: int, count: int) -> Flat:
+def runs_of_equal(ids: IntArray, first: int, count: int, low: IntArray, high: IntArray) -> Flat:
     """For each item and position, the runs of positions that carry the same id; none for a negative id.
 
     Args:
         ids: shape (B, S). first, count: the positions asked for, which may reach outside of S.
+        low, high: the range of keys that matters to each, (B, count); runs that lie outside of it are left out.
 
     Returns:
         Counts of runs (B, 1, count), flat starts, flat stops.
     """
-    per_item = [_runs_of_equal(row, first, count) for row in ids]
+    per_item = [_runs_of_equal(row, first, count, *own) for row, *own in zip(ids, low, high, strict=True)]
     counts = np.stack([counts for counts, _, _ in per_item])[:, None]
     return counts, np.concatenate([s for _, s, _ in per_item]), np.concatenate([s for _, _, s in per_item])
 
 
-def run_of_equal(ids: IntArray, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
-    """The same where no id comes back after another: one start and one stop (B, 1, count), both 0 for no run.
+def come_back(ids: IntArray) -> bool:
+    """Whether some id, not negative, comes back after another; shape (S,)."""
+    begins, _ = _stretches(ids)
+    names = np.sort(ids[begins])
+    return bool(((names[1:] == names[:-1]) & (names[1:] >= 0)).any())
 
-    None where some id does come back.
-    """
+
+def run_of_equal(ids: IntArray, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The same where no id comes back: one start and one stop (B, 1, count), both 0 for no run."""
     bounds: list[NDArray[np.int32]] = []
     for row in ids:
         begins, ends = _stretches(row)
-        member = row[begins] >= 0
-        names = np.sort(row[begins][member])
-        if (names[1:] == names[:-1]).any():
-            return None
-        own = (np.stack([begins, ends]) * member).astype(np.int32)
+        own = (np.stack([begins, ends]) * (row[begins] >= 0)).astype(np.int32)
         bounds.append(_at_positions(np.repeat(own, ends - begins, axis=1), first, count, outside=0))
     starts, stops = np.stack(bounds, axis=1)[:, :, None]
     return starts, stops
@@ -87,16 +88,19 @@ def _at_positions(table: NDArray[Any], first: int, count: int, outside: int) -> 
     return np.pad(inside, [(0, 0)] * (table.ndim - 1) + [(before, after)], constant_values=outside)
 
 
-def _runs_of_equal(ids: IntArray, first: int, count: int) -> Flat:
+def _runs_of_equal(ids: IntArray, first: int, count: int, low: IntArray, high: IntArray) -> Flat:
     begins, ends = _stretches(ids)
     own = _at_positions(np.repeat(np.arange(len(begins)), ends - begins), first, count, outside=len(begins))
-    names, name, number = np.unique(ids[begins], return_inverse=True, return_counts=True)
-    order = np.argsort(name, kind="stable")
-    before = np.cumsum(number) - number
+    names, name = np.unique(ids[begins], return_inverse=True)
     slot = np.append(np.where(ids[begins] >= 0, name, len(names)), len(names))[own]
-    counts = np.append(number, 0)[slot]
-    at = order[ragged_indices(np.append(before, 0)[slot], counts)]
-    return counts, begins[at], ends[at]
+    # All stretches, id after id, on one line: those of an id within a range are neighbours.
+    order, apart = np.argsort(name, kind="stable"), len(ids) + 1
+    line, begins, ends = name[order] * apart, begins[order], ends[order]
+    at = np.searchsorted(line + ends, slot * apart + np.clip(low, 0, len(ids)), side="right")
+    after = np.searchsorted(line + begins, slot * apart + np.clip(high, 0, len(ids)), side="left")
+    counts = np.maximum(after - at, 0)
+    which = ragged_indices(at, counts)
+    return counts, begins[which], ends[which]
 
 
 def ragged_indices(firsts: IntArray, counts: IntArray) -> NDArray[np.int64]:

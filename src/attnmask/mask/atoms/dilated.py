@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -17,7 +16,10 @@ from attnmask.mask.tables import ragged_indices
 @dataclass(frozen=True, repr=False)
 class Dilated(Atom):
     step: int
-    costly: ClassVar[bool] = True
+
+    @property
+    def costly(self) -> bool:
+        return True
 
     def attends(self, at: Points) -> BoolArray:
         return (at.q - at.k) % self.step == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_item, whole_number
 from attnmask.mask.domain import Domain, Points
-from attnmask.mask.expr import Atom, Bounds, Mask
+from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
-from attnmask.mask.tables import position_in, run_of_equal, runs_of_equal
+from attnmask.mask.tables import come_back, position_in, run_of_equal, runs_of_equal
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,13 +26,24 @@ class Documents(Atom):
         of_key = position_in(self.ids.values, at.b, at.k, outside=-1)
         return (of_query == of_key) & (of_query >= 0)
 
+    @property
+    def costly(self) -> bool:
+        """Documents that come back after others may have as many runs as tokens."""
+        return self._come_back
+
+    @cached_property
+    def _come_back(self) -> bool:
+        return any(come_back(ids) for ids in self.ids.values)
+
     def bounds(self, domain: Domain) -> Bounds:
-        asked = (self.ids.values, domain.offset + domain.shift, domain.Q)
-        shape = (len(self.ids.values), 1, domain.Q)
-        single = run_of_equal(*asked)
-        if single is not None:
-            return Bounds(shape, *single)
-        counts, starts, stops = runs_of_equal(*asked)
+        return self.bounds_within(domain, all_keys(domain))
+
+    def bounds_within(self, domain: Domain, within: KeyRange) -> Bounds:
+        ids, first = self.ids.values, domain.offset + domain.shift
+        shape = (len(ids), 1, domain.Q)
+        if not self.costly:
+            return Bounds(shape, *run_of_equal(ids, first, domain.Q))
+        counts, starts, stops = runs_of_equal(ids, first, domain.Q, *_for_items(within, shape))
         return Bounds(shape, starts, stops, counts)
 
     def sizes(self) -> dict[str, int]:
@@ -40,6 +52,14 @@ class Documents(Atom):
     def arguments(self) -> dict[str, object]:
         lengths = _lengths_from_ids(self.ids.values)
         return {"ids": self.ids} if lengths is None else {"lengths": lengths[0] if len(lengths) == 1 else lengths}
+
+
+def _for_items(within: KeyRange, shape: tuple[int, int, int]) -> tuple[IntArray, IntArray]:
+    """First and last key + 1 that any head, or any item that shares these ids, leaves to a row: (B, Q)."""
+    b, _, q = shape
+    axes = (0, 1) if b == 1 else (1,)
+    low, high = within.starts.min(axis=axes), within.stops.max(axis=axes)
+    return np.broadcast_to(low, (b, q)), np.broadcast_to(high, (b, q))
 
 
 def documents(

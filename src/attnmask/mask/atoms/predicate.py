@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,10 @@ ROWS_AT_ONCE = 256
 @dataclass(frozen=True, repr=False)
 class Predicate(Atom):
     fn: Rule
-    costly: ClassVar[bool] = True
+
+    @property
+    def costly(self) -> bool:
+        return True
 
     def attends(self, at: Points) -> BoolArray:
         return self._answer(at.b, at.h, at.q, at.k)
