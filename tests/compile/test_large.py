@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 import attnmask as am
 from attnmask.compile import facts
+from attnmask.mask.domain import Domain
+from attnmask.mask.reference import evaluate
 
 LENGTH = 1 << 20
 
@@ -72,3 +75,27 @@ def test_documents_that_come_back_are_looked_for_only_where_a_window_leaves_keys
     tracemalloc.stop()
     assert plan == am.compile(am.dilated(3) & am.window(left=8, right=0), q=1 << 15)
     assert peak < 50e6, f"{peak / 1e6:.0f} MB"
+
+
+MANY = {
+    "padding with holes": lambda n: am.padding(attention_mask=np.arange(n) % 2),
+    "padding of both": lambda n: am.padding(attention_mask=np.arange(n) % 2, of="both"),
+    "global tokens": lambda n: am.global_tokens(np.arange(0, n, 2)) - am.global_tokens([0]),
+    "blocks": lambda n: am.blocks(np.arange(n // 64) % 2 == np.arange(n // 64)[:, None] % 2, 64),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_of_many_runs_only_those_in_a_window_are_made(name: str) -> None:
+    n, mask = 65_536, MANY[name]
+    assert 3 * n < am.compile(mask(n) & am.window(15, 0), q=n).pairs < 17 * n
+    small = mask(512) & am.window(15, 0)
+    assert (am.compile(small, q=512).to("dense")[0, 0] == evaluate(small, Domain(1, 1, 512, 512, 0))[0, 0]).all()
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_tables_for_looking_up_are_not_pickled(name: str) -> None:
+    mask = MANY[name](4096)
+    before = len(pickle.dumps(mask))
+    am.compile(mask & am.window(15, 0), q=4096)
+    assert len(pickle.dumps(mask)) == before

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, NoReturn
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,6 +235,10 @@ class Atom(Mask):
     def arguments(self) -> dict[str, object]:
         """The keyword arguments that make this atom again."""
         return {}
+
+    def __getstate__(self) -> dict[str, object]:
+        # What was looked up on the way is not sent along.
+        return {field.name: getattr(self, field.name) for field in fields(cast(Any, self))}
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())

@@ -12,7 +12,7 @@ from attnmask.errors import ArgumentError
 
 # A row of single keys has as many runs as keys: without a limit a short expression would fill any memory.
 MOST = 2**28
-Flat = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+Flat = tuple[IntArray, IntArray, IntArray]
 
 
 def item_of(table: NDArray[Any], *indices: IntArray) -> NDArray[Any]:
@@ -39,21 +39,6 @@ def runs_of_rows(seen: BoolArray) -> Flat:
     return counts, at[0::2], at[1::2]
 
 
-def runs_of_equal(ids: IntArray, first: int, count: int, low: IntArray, high: IntArray) -> Flat:
-    """For each item and position, the runs of positions that carry the same id; none for a negative id.
-
-    Args:
-        ids: shape (B, S). first, count: the positions asked for, which may reach outside of S.
-        low, high: the range of keys that matters to each, (B, count); runs that lie outside of it are left out.
-
-    Returns:
-        Counts of runs (B, 1, count), flat starts, flat stops.
-    """
-    per_item = [_runs_of_equal(row, first, count, *own) for row, *own in zip(ids, low, high, strict=True)]
-    counts = np.stack([counts for counts, _, _ in per_item])[:, None]
-    return counts, np.concatenate([s for _, s, _ in per_item]), np.concatenate([s for _, _, s in per_item])
-
-
 def come_back(ids: IntArray) -> bool:
     """Whether some id, not negative, comes back after another; shape (S,)."""
     begins, _ = _stretches(ids)
@@ -67,7 +52,7 @@ def run_of_equal(ids: IntArray, first: int, count: int) -> tuple[NDArray[np.int3
     for row in ids:
         begins, ends = _stretches(row)
         own = (np.stack([begins, ends]) * (row[begins] >= 0)).astype(np.int32)
-        bounds.append(_at_positions(np.repeat(own, ends - begins, axis=1), first, count, outside=0))
+        bounds.append(at_positions(np.repeat(own, ends - begins, axis=1), first, count, outside=0))
     starts, stops = np.stack(bounds, axis=1)[:, :, None]
     return starts, stops
 
@@ -78,7 +63,7 @@ def _stretches(ids: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return begins, np.append(begins[1:], len(ids))[: len(begins)]
 
 
-def _at_positions(table: NDArray[Any], first: int, count: int, outside: int) -> NDArray[Any]:
+def at_positions(table: NDArray[Any], first: int, count: int, outside: int) -> NDArray[Any]:
     """``table[..., first : first + count]``, and ``outside`` for positions that the table does not reach."""
     length = table.shape[-1]
     if first == 0 and count == length:
@@ -88,19 +73,21 @@ def _at_positions(table: NDArray[Any], first: int, count: int, outside: int) -> 
     return np.pad(inside, [(0, 0)] * (table.ndim - 1) + [(before, after)], constant_values=outside)
 
 
-def _runs_of_equal(ids: IntArray, first: int, count: int, low: IntArray, high: IntArray) -> Flat:
+def stretches_by_id(ids: IntArray) -> tuple[NDArray[np.int64], Flat]:
+    """The same where ids come back.
+
+    Args:
+        ids: shape (S,).
+
+    Returns:
+        The number of the id of each position, -1 for a negative id; and of each id how many stretches it has, then
+        where they begin and end, id after id.
+    """
     begins, ends = _stretches(ids)
-    own = _at_positions(np.repeat(np.arange(len(begins)), ends - begins), first, count, outside=len(begins))
     names, name = np.unique(ids[begins], return_inverse=True)
-    slot = np.append(np.where(ids[begins] >= 0, name, len(names)), len(names))[own]
-    # All stretches, id after id, on one line: those of an id within a range are neighbours.
-    order, apart = np.argsort(name, kind="stable"), len(ids) + 1
-    line, begins, ends = name[order] * apart, begins[order], ends[order]
-    at = np.searchsorted(line + ends, slot * apart + np.clip(low, 0, len(ids)), side="right")
-    after = np.searchsorted(line + begins, slot * apart + np.clip(high, 0, len(ids)), side="left")
-    counts = np.maximum(after - at, 0)
-    which = ragged_indices(at, counts)
-    return counts, begins[which], ends[which]
+    own = np.repeat(np.where(ids[begins] >= 0, name, -1), ends - begins)
+    order = np.argsort(name, kind="stable")
+    return own, (np.bincount(name, minlength=len(names)), begins[order], ends[order])
 
 
 def ragged_indices(firsts: IntArray, counts: IntArray) -> NDArray[np.int64]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from attnmask.conventions import BoolArray
+from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.arguments import bool_array, positive_number, whole_number
 from attnmask.mask.domain import Domain, Points
-from attnmask.mask.expr import Atom, Bounds, Mask
+from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import FrozenArray
-from attnmask.mask.tables import item_of, ragged_indices, runs_of_rows
+from attnmask.mask.run_table import FEW_RUNS, range_of, table_of
+from attnmask.mask.tables import Flat, item_of, runs_of_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,18 +28,30 @@ class Blocks(Atom):
         exists = (row >= 0) & (row < rows) & (column < columns)
         return exists & item_of(layout, at.b, at.h, np.clip(row, 0, max(rows - 1, 0)), np.clip(column, 0, columns - 1))
 
+    @property
+    def costly(self) -> bool:
+        """Rows of many separate blocks are computed only where other terms leave keys."""
+        return bool(self._runs[0].max(initial=0) > FEW_RUNS)
+
     def bounds(self, domain: Domain) -> Bounds:
-        numbers, starts, stops = runs_of_rows(self._four_axes())
-        firsts = (np.cumsum(numbers) - numbers.reshape(-1)).reshape(numbers.shape)
-        row = domain.positions // self.size
-        known = (row >= 0) & (row < numbers.shape[2])
-        counts = np.zeros((*numbers.shape[:2], domain.Q), dtype=np.int64)
-        counts[:, :, known] = numbers[:, :, row[known]]
-        places = np.zeros_like(counts)
-        places[:, :, known] = firsts[:, :, row[known]]
-        at = ragged_indices(places.reshape(-1), counts.reshape(-1))
-        shape = (numbers.shape[0], numbers.shape[1], domain.Q)
-        return Bounds(shape, starts[at] * self.size, stops[at] * self.size, counts)
+        return self.bounds_within(domain, all_keys(domain))
+
+    def bounds_within(self, domain: Domain, within: KeyRange) -> Bounds:
+        numbers, starts, stops = self._runs
+        b, h, rows = numbers.shape
+        table = table_of(numbers, starts, stops, self._four_axes().shape[3])
+        block = domain.positions // self.size
+        of_head: IntArray = np.arange(0, b * h * rows, max(rows, 1)).reshape(b, h, 1)
+        row = np.where((block >= 0) & (block < rows), of_head + block, -1)
+        low, high = range_of(within, b, h)
+        row, low, high = np.broadcast_arrays(row, low // self.size, -(-high // self.size))
+        counts, starts, stops = table.within(row, low, high)
+        return Bounds((b, h, domain.Q), starts * self.size, stops * self.size, counts)
+
+    @cached_property
+    def _runs(self) -> Flat:
+        """The runs of blocks of each row of blocks."""
+        return runs_of_rows(self._four_axes())
 
     def sizes(self) -> dict[str, int]:
         return dict(zip("BH", self._four_axes().shape[:2], strict=True))

@@ -14,7 +14,8 @@ from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_i
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
-from attnmask.mask.tables import come_back, position_in, run_of_equal, runs_of_equal
+from attnmask.mask.run_table import RunTable, range_of, table_of
+from attnmask.mask.tables import at_positions, come_back, position_in, run_of_equal, stretches_by_id
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,8 +44,21 @@ class Documents(Atom):
         shape = (len(ids), 1, domain.Q)
         if not self.costly:
             return Bounds(shape, *run_of_equal(ids, first, domain.Q))
-        counts, starts, stops = runs_of_equal(ids, first, domain.Q, *_for_items(within, shape))
-        return Bounds(shape, starts, stops, counts)
+        low, high = range_of(within, len(ids), 1)
+        counts, starts, stops = zip(
+            *(
+                table.within(at_positions(own, first, domain.Q, outside=-1), low[item, 0], high[item, 0])
+                for item, (own, table) in enumerate(self._tables)
+            ),
+            strict=True,
+        )
+        return Bounds(shape, np.concatenate(starts), np.concatenate(stops), np.stack(counts)[:, None])
+
+    @cached_property
+    def _tables(self) -> list[tuple[IntArray, RunTable]]:
+        """Per item, the row of each position in a table of the stretches of each id."""
+        found = [stretches_by_id(ids) for ids in self.ids.values]
+        return [(own, table_of(*stretches, len(own))) for own, stretches in found]
 
     def sizes(self) -> dict[str, int]:
         return {"B": len(self.ids.values)}
@@ -52,14 +66,6 @@ class Documents(Atom):
     def arguments(self) -> dict[str, object]:
         lengths = _lengths_from_ids(self.ids.values)
         return {"ids": self.ids} if lengths is None else {"lengths": lengths[0] if len(lengths) == 1 else lengths}
-
-
-def _for_items(within: KeyRange, shape: tuple[int, int, int]) -> tuple[IntArray, IntArray]:
-    """First and last key + 1 that any head, or any item that shares these ids, leaves to a row: (B, Q)."""
-    b, _, q = shape
-    axes = (0, 1) if b == 1 else (1,)
-    low, high = within.starts.min(axis=axes), within.stops.max(axis=axes)
-    return np.broadcast_to(low, (b, q)), np.broadcast_to(high, (b, q))
 
 
 def documents(

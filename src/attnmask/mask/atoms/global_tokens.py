@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import LARGEST, ids_per_position
 from attnmask.mask.domain import Domain, Points
-from attnmask.mask.expr import Atom, Bounds, Mask
+from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import FrozenArray, is_ragged
-from attnmask.mask.tables import ragged_indices
+from attnmask.mask.run_table import FEW_RUNS, range_of, table_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,17 +26,30 @@ class GlobalTokens(Atom):
     def attends(self, at: Points) -> BoolArray:
         return self._are_global(at.b, at.q) | self._are_global(at.b, at.k)
 
+    @property
+    def costly(self) -> bool:
+        """Many of them, apart from each other, are computed only where other terms leave keys."""
+        return max(len(starts) for starts, _ in self._runs) > FEW_RUNS
+
     def bounds(self, domain: Domain) -> Bounds:
-        runs = [_runs_of_sorted(item.values) for item in self.items]
-        numbers = np.array([len(starts) for starts, _ in runs])
-        # One run more, of all keys, for the queries that are global themselves.
-        starts = np.concatenate([*(starts for starts, _ in runs), [0]])
-        stops = np.concatenate([*(stops for _, stops in runs), [max(domain.K, 1)]])
-        own = self._are_global(np.arange(len(runs))[:, None], domain.positions)
-        firsts = np.where(own, len(starts) - 1, (np.cumsum(numbers) - numbers)[:, None])
-        counts = np.where(own, 1, numbers[:, None])
-        at = ragged_indices(firsts.reshape(-1), counts.reshape(-1))
-        return Bounds((len(runs), 1, domain.Q), starts[at], stops[at], counts[:, None])
+        return self.bounds_within(domain, all_keys(domain))
+
+    def bounds_within(self, domain: Domain, within: KeyRange) -> Bounds:
+        runs = [*self._runs, (np.array([0]), np.array([domain.K]))]
+        # The last row of the table, all keys, is that of queries that are global themselves.
+        starts, stops = (np.concatenate(bounds) for bounds in zip(*runs, strict=True))
+        table = table_of(np.array([len(own) for own, _ in runs]), starts, stops, max(domain.K, stops.max(initial=0)))
+        items = np.arange(len(self.items))[:, None]
+        row = np.where(self._are_global(items, domain.positions), len(items), items)[:, None]
+        low, high = range_of(within, len(items), 1)
+        row, low, high = np.broadcast_arrays(row, low, high)
+        counts, starts, stops = table.within(row, low, high)
+        return Bounds((len(items), 1, domain.Q), starts, stops, counts)
+
+    @cached_property
+    def _runs(self) -> list[tuple[IntArray, IntArray]]:
+        """Per item, the runs of its global tokens."""
+        return [_runs_of_sorted(item.values) for item in self.items]
 
     def sizes(self) -> dict[str, int]:
         return {"B": len(self.items)}

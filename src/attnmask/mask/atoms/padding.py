@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +14,10 @@ from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import bool_array, exactly_one, lengths_per_item, one_of
 from attnmask.mask.atoms.padding_from_ids import attention_mask_from_ids
 from attnmask.mask.domain import Domain, Points
-from attnmask.mask.expr import Atom, Bounds, Mask
+from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import FrozenArray
-from attnmask.mask.tables import item_of, position_in, ragged_indices, runs_of_rows
+from attnmask.mask.run_table import FEW_RUNS, range_of, table_of
+from attnmask.mask.tables import Flat, item_of, position_in, runs_of_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,17 +69,38 @@ class PaddingByMask(Atom):
         query = position_in(self.attention_mask.values, at.b, at.row, outside=False)
         return {Of.KEYS: key, Of.QUERIES: query, Of.BOTH: query & key}[self.of]
 
+    @property
+    def costly(self) -> bool:
+        """One hole or two are none; many are more runs than a window leaves."""
+        return bool(self._tokens[0].max(initial=0) > FEW_RUNS)
+
     def bounds(self, domain: Domain) -> Bounds:
+        return self.bounds_within(domain, all_keys(domain))
+
+    def bounds_within(self, domain: Domain, within: KeyRange) -> Bounds:
         values = self.attention_mask.values
-        seen = values if self.of is not Of.QUERIES else np.ones((1, domain.K), dtype=bool)
-        counts, starts, stops = runs_of_rows(seen)
-        if self.of is Of.KEYS:
-            return Bounds((len(values), 1, 1), starts, stops, counts[:, None, None])
-        present = position_in(values, np.arange(len(values))[:, None], domain.rows, outside=False)
-        of_rows = present * counts[:, None]
-        firsts = np.broadcast_to((np.cumsum(counts) - counts)[:, None], of_rows.shape)
-        at = ragged_indices(firsts.reshape(-1), of_rows.reshape(-1))
-        return Bounds((len(values), 1, domain.Q), starts[at], stops[at], of_rows[:, None])
+        items, (counts, starts, stops) = np.arange(len(values))[:, None, None], self._tokens
+        if self.of is Of.QUERIES:
+            counts, starts, stops = (
+                np.ones(len(values), int),
+                np.zeros(len(values), int),
+                np.full(len(values), domain.K),
+            )
+        table = table_of(counts, starts, stops, max(values.shape[1], domain.K))
+        low, high = range_of(within, len(values), 1)
+        row = items if self.of is Of.KEYS else self._if_token(items, domain.rows)
+        row, low, high = np.broadcast_arrays(row, low, high)
+        counts, starts, stops = table.within(row, low, high)
+        return Bounds((len(values), 1, row.shape[2]), starts, stops, counts)
+
+    @cached_property
+    def _tokens(self) -> Flat:
+        """The runs of tokens of each item."""
+        return runs_of_rows(self.attention_mask.values)
+
+    def _if_token(self, item: IntArray, row: IntArray) -> IntArray:
+        """The item itself where its query row is a token, else -1."""
+        return np.where(position_in(self.attention_mask.values, item, row, outside=False), item, -1)
 
     def sizes(self) -> dict[str, int]:
         batch, length = self.attention_mask.values.shape

@@ -16,7 +16,7 @@ from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.tables import check_run_count, runs_of_rows
 
 Rule = Callable[[Any, Any, Any, Any], Any]
-FlatInt32 = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
+FlatInt32 = tuple[IntArray, NDArray[np.int32], NDArray[np.int32]]
 PAIRS_AT_ONCE = 1 << 22
 ROWS_AT_ONCE = 256
 
