@@ -38,6 +38,12 @@ def test_what_is_planted_is_found_and_its_twin_is_clean(kind: type[Any], probe: 
     assert report.exit_code == 0, str(report)
 
 
+def test_what_is_kept_explains_all_else() -> None:
+    assert {bug.probe for bug in audit(styles.MaskKept(True)).bugs} == {"earlier calls matter"}
+    hook_sees = [found for found in audit(styles.MaskKept(True)).findings if found.probe == "gradients"]
+    assert {found.verdict for found in hook_sees} == {Verdict.OK}
+
+
 @pytest.mark.parametrize("form", styles.OUTPUTS)
 def test_outputs_are_found_in_whatever_a_model_returns(form: str) -> None:
     report = audit(styles.Returns(True, form), probes=["padding leak"])
