@@ -38,6 +38,17 @@ def test_what_is_planted_is_found_and_its_twin_is_clean(kind: type[Any], probe: 
     assert report.exit_code == 0, str(report)
 
 
+class RefusedAlways(styles.RefusedInHalf):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+        return self.mixed(self.scores(q, k).masked_fill(~allowed, -1e9).softmax(-1), v)
+
+
+def test_a_model_that_never_runs_in_half_precision_could_not_run_there() -> None:
+    report = audit(RefusedAlways(), probes=["additive constant"])
+    assert report.verdicts == {"additive constant": Verdict.COULD_NOT_RUN}
+    assert any(found.what.startswith("a constant does not fit into half precision") for found in report.findings)
+
+
 def test_what_is_kept_explains_all_else() -> None:
     assert {bug.probe for bug in audit(styles.MaskKept(True)).bugs} == {"earlier calls matter"}
     hook_sees = [found for found in audit(styles.MaskKept(True)).findings if found.probe == "gradients"]
