@@ -38,6 +38,10 @@ def test_what_is_planted_is_found_and_its_twin_is_clean(kind: type[Any], probe: 
     assert report.exit_code == 0, str(report)
 
 
+def test_outputs_at_padding_that_are_nan_are_nobodys() -> None:
+    assert am.audit("modernbert", mode="masked", probes=["earlier calls matter"]).exit_code == 0
+
+
 class RefusedAlways(styles.RefusedInHalf):
     def attend(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
         return self.mixed(self.scores(q, k).masked_fill(~allowed, -1e9).softmax(-1), v)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
-
-import torch
 
 from attnmask.audit.context import NEVER_FINITE, Context
 from attnmask.audit.fresh import never_called
@@ -50,9 +49,10 @@ def _after(subject: Subject, implementation: str, name: str, earlier: Mapping[st
         left, right, again = (one.run(run) for one in (used, fresh, another))
     except CouldNotRunError as error:
         return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
-    if not torch.isfinite(right).all():
+    number, chance = (difference(one, right, rows, rows) for one in (left, again))
+    if chance == math.inf:
         return Finding(NAME, Verdict.COULD_NOT_RUN, NEVER_FINITE, cell)
-    number, limit = difference(left, right, rows, rows), again_within(difference(right, again, rows, rows))
+    limit = again_within(chance)
     if not number > limit:
         return Finding(NAME, Verdict.OK, WHAT, cell, number, limit)
     script = after_script(subject, implementation, [earlier, batch.inputs], rows)
