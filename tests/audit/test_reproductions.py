@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from attnmask.audit import audit
+from attnmask.audit.build import subject_from_type
+from attnmask.audit.measure import Comparison
 from attnmask.audit.report import Report
+from attnmask.audit.script import script_of
+from attnmask.audit.subject import Run, plain_inputs
 from attnmask.audit.verdict import Finding, Verdict
 from attnmask.errors import ArgumentError
 from tests.zoo.bugs import BUGS
@@ -36,6 +41,14 @@ def test_a_reproduction_runs_by_itself_and_prints_no_difference_without_the_bug(
     assert finding.number is not None
     assert finding.threshold is not None
     assert printed < 1e-6 < finding.number
+
+
+def test_the_longest_reproduction_is_short() -> None:
+    subject = subject_from_type("gpt2")
+    assert subject.source[-1] == "model.double()"
+    whole = Run(plain_inputs(subject), "eager")
+    script = script_of(subject, Comparison.at(whole, replace(whole, chunks=(5,)), [(0, 0)]))
+    assert len(script.splitlines()) <= 20
 
 
 def test_a_report_comes_back_from_json() -> None:

@@ -38,6 +38,27 @@ def test_what_is_planted_is_found_and_its_twin_is_clean(kind: type[Any], probe: 
     assert report.exit_code == 0, str(report)
 
 
+def test_outputs_at_padding_that_are_nan_are_nobodys() -> None:
+    assert am.audit("modernbert", mode="masked", probes=["earlier calls matter"]).exit_code == 0
+
+
+class RefusedAlways(styles.RefusedInHalf):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+        return self.mixed(self.scores(q, k).masked_fill(~allowed, -1e9).softmax(-1), v)
+
+
+def test_a_model_that_never_runs_in_half_precision_could_not_run_there() -> None:
+    report = audit(RefusedAlways(), probes=["additive constant"])
+    assert report.verdicts == {"additive constant": Verdict.COULD_NOT_RUN}
+    assert any(found.what.startswith("a constant does not fit into half precision") for found in report.findings)
+
+
+def test_what_is_kept_explains_all_else() -> None:
+    assert {bug.probe for bug in audit(styles.MaskKept(True)).bugs} == {"earlier calls matter"}
+    hook_sees = [found for found in audit(styles.MaskKept(True)).findings if found.probe == "gradients"]
+    assert {found.verdict for found in hook_sees} == {Verdict.OK}
+
+
 @pytest.mark.parametrize("form", styles.OUTPUTS)
 def test_outputs_are_found_in_whatever_a_model_returns(form: str) -> None:
     report = audit(styles.Returns(True, form), probes=["padding leak"])

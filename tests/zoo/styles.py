@@ -99,11 +99,11 @@ class GrowingBuffer(Einsum):
 
 
 class RefusedInHalf(Einsum):
-    """A constant that float16 does not hold."""
+    """A constant that float16 does not hold, where anything is masked."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
         scores = self.scores(q, k)
-        lowest = -1e9 if self.planted else torch.finfo(scores.dtype).min
+        lowest = -1e9 if self.planted and not bool(allowed.all()) else torch.finfo(scores.dtype).min
         return self.mixed(scores.masked_fill(~allowed, lowest).softmax(-1), v)
 
 

@@ -194,7 +194,11 @@ def subject_from_folder(
 
     if mode not in ("", *MODES):
         raise ArgumentError(f"there is no mode {mode!r}", where="audit(mode=)", fix=f"give {', '.join(MODES)}")
-    config: Any = cast(Any, transformers.AutoConfig).from_pretrained(folder)
+    try:
+        config: Any = cast(Any, transformers.AutoConfig).from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        fix = "give a folder that save_pretrained wrote"
+        raise ArgumentError(f"the folder holds no model: {_first_line(error)}", where=folder, fix=fix) from error
     names = [MODES[mode]] if mode else getattr(config, "architectures", None) or ["AutoModel"]
     kind: Any = getattr(transformers, names[0], transformers.AutoModel)
     lines = (
@@ -217,6 +221,8 @@ def subject_from_text(
     """A folder, ``module:factory``, or a model type."""
     if Path(text).is_dir():
         return subject_from_folder(text, mode, mask, redraw_weights)
+    if "/" in text:
+        raise ArgumentError("there is no such folder", where=text, fix="give one that save_pretrained wrote")
     if ":" not in text:
         return subject_from_type(text, mode, mask)
     if mode:
@@ -235,6 +241,10 @@ def quiet() -> Generator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:

@@ -57,8 +57,8 @@ def _call(subject: Subject, chunked: bool) -> list[str]:
     return [
         "    parts, cache, n = [], None, inputs['input_ids'].shape[1]",
         "    for i, j in zip([0, *cuts], [*cuts, n]):",
-        "        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()}",
-        "        some |= {'past_key_values': cache, 'use_cache': len(cuts) > 0}",
+        "        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()}"
+        " | {'past_key_values': cache, 'use_cache': len(cuts) > 0}",
         f"        with torch.no_grad(): out = {_callee(subject)}(**some)",
         f"        cache = out{'[1]' if is_place else f'.{cache}'}; parts.append(out{subject.pick})",
         "    return torch.cat(parts, 1)",

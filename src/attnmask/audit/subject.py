@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from attnmask.audit.declared import length_of, reach_of
+from attnmask.audit.fresh import begin_anew
 from attnmask.audit.image_spans import SpanRule
 from attnmask.audit.outputs import Name, cache_name, output_of, parts_of
 from attnmask.audit.stand_in import standing_in
@@ -65,7 +66,8 @@ class Subject:
         forward: how to call the model where it does not take input_ids and attention_mask; it calls ``original``, the
             module that ``model`` is a copy of.
         output: name of what is compared, in what the model returns; "" where it returns a tensor. pick: that in code.
-        span_rule: how tokens are marked as spans; None where none are.
+        span_rule: how tokens are marked as spans; None where none are. keeps: whether the model keeps something of
+            earlier calls that changes later ones.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Subject:
     output: Name = ""
     pick: str = ""
     span_rule: SpanRule | None = None
+    keeps: bool = False
 
     @property
     def config(self) -> Any:
@@ -150,7 +153,10 @@ class Subject:
             return self.forward(**given)
 
     def use(self, implementation: str) -> None:
-        """Switch the implementation of attention."""
+        """Switch the implementation of attention, and forget earlier calls where the model keeps something of them."""
+        if self.keeps and self.original is not None:
+            begin_anew(self.original, self.model)
+            drop_nothing(self.model)
         if implementation and self.is_transformers:
             model: Any = self.model
             if model.config._attn_implementation != implementation:
@@ -241,6 +247,16 @@ def other_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Ten
 @contextmanager
 def without_dropout(model: nn.Module) -> Generator[None]:
     """Every chance of dropping something set to 0."""
+    before = drop_nothing(model)
+    try:
+        yield
+    finally:
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def drop_nothing(model: nn.Module) -> list[tuple[Any, str, float]]:
+    """Set every chance of dropping something to 0; where it was, and what."""
     before: list[tuple[Any, str, float]] = []
     owners: list[Any] = [*model.modules(), *filter(None, [getattr(model, "config", None)])]
     for owner in owners:
@@ -249,11 +265,7 @@ def without_dropout(model: nn.Module) -> Generator[None]:
             if dropping and isinstance(value, float) and value > 0:
                 before.append((owner, name, value))
                 setattr(owner, name, 0.0)
-    try:
-        yield
-    finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
+    return before
 
 
 def _attributes(owner: Any) -> dict[str, Any]:

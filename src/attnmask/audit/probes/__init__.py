@@ -1,4 +1,4 @@
-"""The probes: one file each, one line here."""
+"""The probes: one file each, one line here; the first tells whether calls must begin anew for the others."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from attnmask.audit.probes import (
 )
 
 PROBES = (
-    coupling,
     earlier_calls,
+    coupling,
     padding_leak,
     padding_inequality,
     future_leak,

@@ -52,12 +52,12 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
     subject.source = (*subject.source, f"model.to(torch.{name})")
     batch = padded(subject, side, 2, None, "given")
     cell = {"padding": side, "implementation": implementation, "dtype": name}
+    rows, base = rows_of(subject, batch.item, batch.places), None
     try:
         base = subject.run(Run(alone(subject, "given"), implementation))
-        rows = rows_of(subject, batch.item, batch.places)
         out = subject.run(Run(batch.inputs, implementation))
     except CouldNotRunError as error:
-        return _refused(subject, Run(batch.inputs, implementation), cell, str(error))
+        return _refused(subject, Run(batch.inputs, implementation), cell, str(error), base is not None)
     if not _is_finite(context.subject.run(Run(batch.inputs, implementation)), batch):
         return Finding(NAME, Verdict.NOT_APPLICABLE, "a padded batch gives no numbers in full precision either", cell)
     if not bool(torch.isfinite(base).all()):
@@ -74,10 +74,12 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
     )  # fmt: skip
 
 
-def _refused(subject: Subject, run: Run, cell: dict[str, str], why: str) -> Finding:
-    """torch refuses to fill a tensor with a number that its precision does not hold."""
+def _refused(subject: Subject, run: Run, cell: dict[str, str], why: str, alone_runs: bool) -> Finding:
+    """torch refuses to fill a tensor with a number that its precision does not hold: a bug if the text alone runs."""
     if "without overflow" not in why:
         return Finding(NAME, Verdict.COULD_NOT_RUN, why, cell)
+    if not alone_runs:
+        return Finding(NAME, Verdict.COULD_NOT_RUN, f"{RAISES}: {why}", cell)
     return Finding(NAME, Verdict.BUG, RAISES, cell, cause=why, script=refused_script(subject, run))
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from attnmask.audit.context import NEVER_FINITE, Context
+from attnmask.audit.fresh import never_called
 from attnmask.audit.inputs import alone, padded
 from attnmask.audit.measure import again_within, difference, rows_of
 from attnmask.audit.script import after_script
@@ -27,36 +26,39 @@ def applies(context: Context) -> str:
 
 
 def run(context: Context) -> Iterator[Finding]:
-    """Behind a batch of the same shape that is padded otherwise, and behind a shorter text."""
+    """Behind a batch of the same shape that is padded otherwise, and behind a shorter text.
+
+    What is kept would explain every other finding: from here on each call begins anew.
+    """
     subject = context.subject
     earlier = {"another padding": padded(subject, "left", seed=3).inputs, "a shorter text": alone(subject)}
     for implementation in subject.implementations:
         for name, inputs in earlier.items():
-            yield _after(subject, implementation, name, inputs)
+            found = _after(subject, implementation, name, inputs)
+            subject.keeps |= found.verdict is Verdict.BUG
+            yield found
 
 
 def _after(subject: Subject, implementation: str, name: str, earlier: Mapping[str, Any]) -> Finding:
     batch, cell = padded(subject, "right"), {"after": name, "implementation": implementation}
     run = Run(batch.inputs, implementation)
     rows = [*rows_of(subject, 0, range(subject.length)), *rows_of(subject, batch.item, batch.places)]
-    used, fresh, another = (never_called(subject) for _ in range(3))
+    used, fresh, another = (_fresh(subject) for _ in range(3))
     try:
         used.run(Run(earlier, implementation))
         left, right, again = (one.run(run) for one in (used, fresh, another))
     except CouldNotRunError as error:
         return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
-    if not torch.isfinite(right).all():
+    number, chance = (difference(one, right, rows, rows) for one in (left, again))
+    if chance == math.inf:
         return Finding(NAME, Verdict.COULD_NOT_RUN, NEVER_FINITE, cell)
-    number, limit = difference(left, right, rows, rows), again_within(difference(right, again, rows, rows))
+    limit = again_within(chance)
     if not number > limit:
         return Finding(NAME, Verdict.OK, WHAT, cell, number, limit)
     script = after_script(subject, implementation, [earlier, batch.inputs], rows)
     return Finding(NAME, Verdict.BUG, WHAT, cell, number, limit, cause=KEPT, script=script)
 
 
-def never_called(subject: Subject) -> Subject:
-    """The subject as it was before its first call, with the same weights."""
+def _fresh(subject: Subject) -> Subject:
     assert subject.original is not None
-    weights = {id(a): b for a, b in zip(subject.original.parameters(), subject.model.parameters(), strict=True)}
-    model = copy.deepcopy(subject.original, weights).eval()
-    return replace(subject, model=model.to(next(subject.model.parameters()).dtype))
+    return replace(subject, model=never_called(subject.original, subject.model))
