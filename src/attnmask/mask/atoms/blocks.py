@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attnmask.conventions import BoolArray, IntArray
+from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import bool_array, positive_number, whole_number
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
@@ -41,7 +41,7 @@ class Blocks(Atom):
         b, h, rows = numbers.shape
         table = table_of(numbers, starts, stops, self._four_axes().shape[3])
         block = domain.positions // self.size
-        of_head: IntArray = np.arange(0, b * h * rows, max(rows, 1)).reshape(b, h, 1)
+        of_head = (np.arange(b)[:, None, None] * h + np.arange(h)[:, None]) * rows
         row = np.where((block >= 0) & (block < rows), of_head + block, -1)
         low, high = range_of(within, b, h)
         row, low, high = np.broadcast_arrays(row, low // self.size, -(-high // self.size))
