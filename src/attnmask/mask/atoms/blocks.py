@@ -38,10 +38,10 @@ class Blocks(Atom):
 
     def bounds_within(self, domain: Domain, within: KeyRange) -> Bounds:
         numbers, starts, stops = self._runs
-        b, h, rows = numbers.shape
+        b, h, rows = map(int, numbers.shape)
         table = table_of(numbers, starts, stops, self._four_axes().shape[3])
         block = domain.positions // self.size
-        of_head = (np.arange(b)[:, None, None] * h + np.arange(h)[:, None]) * rows
+        of_head = rows * np.arange(b * h).reshape(b, h, 1)
         row = np.where((block >= 0) & (block < rows), of_head + block, -1)
         low, high = range_of(within, b, h)
         row, low, high = np.broadcast_arrays(row, low // self.size, -(-high // self.size))
