@@ -220,3 +220,18 @@ def test_natively_numbers_that_are_none_reach_those_that_attend_to_them() -> Non
         fine = [row for row in range(20) if row != 10]
         torch.testing.assert_close(spoilt[:, :, fine], clean[:, :, fine])
         assert bool(spoilt[:, :, [10, *range(20, 30)]].isnan().all())
+
+
+def test_all_weights_may_be_dropped() -> None:
+    q, k, v = tensors(*[(1, 2, 30, 8)] * 3, dtype=torch.float32)
+    out = attention_with_changes(q, k, v, am.compile(am.causal(), q=30), None, 0.3, Changes(dropout=1.0))
+    assert torch.equal(out, torch.zeros_like(out))
+
+
+def test_under_autocast_it_is_what_lower_precision_gives() -> None:
+    q, k, v = tensors(*[(1, 2, 30, 8)] * 3, dtype=torch.float32)
+    plan, changes, half = am.compile(am.causal(), q=30), Changes(softcap=2.0), torch.bfloat16
+    with torch.autocast("cpu", dtype=half):
+        out = attention_with_changes(q, k, v.to(half), plan, None, 0.3, changes)
+    want = attention_with_changes(q.to(half), k.to(half), v.to(half), plan, None, 0.3, changes)
+    assert torch.equal(out, want)

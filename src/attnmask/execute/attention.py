@@ -14,7 +14,7 @@ from attnmask.compile.algebra import common_shape, intersect
 from attnmask.compile.plan import Plan, compile
 from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.execute.backend import Call, backend_of
-from attnmask.execute.check import check_plan, check_tensors, weights_on_four_axes
+from attnmask.execute.check import check_plan, check_tensors, under_autocast, weights_on_four_axes
 from attnmask.execute.flex import attention_by_flex
 from attnmask.execute.fold import folded, of_one_width, unfolded
 from attnmask.execute.guard import guarded
@@ -124,7 +124,7 @@ def attend(
     align: str | None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """What ``attention`` does, without its defaults."""
-    q, k, v = _under_autocast(q, k, v)
+    q, k, v = under_autocast(q, k, v)
     check_tensors(q, k, v)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     plan = mask if isinstance(mask, Plan) else _compiled(q, k, mask, offset, align)
@@ -142,16 +142,6 @@ def attend(
         out, lse = attention_reference(q, k, v, plan, w, scale, dtype)
         out, lse = out.to(q.dtype), lse.to(torch.promote_types(q.dtype, torch.float32))
     return (out, lse.detach()) if return_lse else out
-
-
-def _under_autocast(*tensors: Tensor) -> list[Tensor]:
-    """What torch's own attention does of them: lower precision inside an autocast region, but for float64."""
-    device = tensors[0].device.type if isinstance(tensors[0], Tensor) else "cpu"
-    if not torch.is_autocast_enabled(device):
-        return list(tensors)
-    lower = torch.get_autocast_dtype(device)
-    lowered = (torch.float32, torch.float16, torch.bfloat16)
-    return [x.to(lower) if isinstance(x, Tensor) and x.dtype in lowered else x for x in tensors]
 
 
 def _compiled(q: Tensor, k: Tensor, mask: Mask, offset: int | None, align: str | None) -> Plan:

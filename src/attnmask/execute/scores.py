@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 
 from attnmask.compile.plan import Plan
 from attnmask.execute.backend import OBSTACLES, Call
+from attnmask.execute.check import under_autocast
 from attnmask.execute.fold import of_one_width
 from attnmask.execute.guard import guarded
 from attnmask.execute.native.function import NativeAttention, Settings
@@ -56,9 +57,8 @@ def attention_with_changes(
         q, k, v: (B, H or Hkv, L, D). plan: the set. weights: (B or 1, H or 1, Q or 1, K), 0 or more.
         scale: factor of the scores. changes: what else happens to them.
     """
-    # Weights of tokens ride along in the scores; those, and the gradients of biases, would be capped.
-    capped_bias = changes.bias is not None and changes.softcap is not None
-    if weights is not None or capped_bias or OBSTACLES["native"](Call(q, plan, scale=scale)):
+    q, k, v = under_autocast(q, k, v)
+    if weights is not None or _is_too_much(changes) or OBSTACLES["native"](Call(q, plan, scale=scale)):
         return attention_by_scores(q, k, v, plan, weights, scale, changes)
     q_wide, k, v_wide = of_one_width(q, k, v, multiple=2)
     seed = int(torch.randint(2**62, ())) if changes.dropout else 0
@@ -70,6 +70,11 @@ def attention_with_changes(
         # What the sink leaves to the keys of its share: e**lse / (e**lse + e**sink).
         out = out * torch.sigmoid(lse - changes.sinks.squeeze(-1)).unsqueeze(-1).to(out.dtype)
     return out[..., : v.shape[-1]]
+
+
+def _is_too_much(changes: Changes) -> bool:
+    """For the native kernel, in which the gradients of biases would be capped, and what is kept is a divisor."""
+    return (changes.bias is not None and changes.softcap is not None) or changes.dropout >= 1
 
 
 def _by_pair(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:
