@@ -10,8 +10,8 @@ def run(implementation, cuts, **inputs):
     model.set_attn_implementation(implementation)
     parts, cache, n = [], None, inputs['input_ids'].shape[1]
     for i, j in zip([0, *cuts], [*cuts, n]):
-        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()}
-        with torch.no_grad(): out = model(**some, past_key_values=cache, use_cache=len(cuts) > 0)
+        some = {k: v[:, :j] if k == 'attention_mask' else v[:, i:j] for k, v in inputs.items()} | {'past_key_values': cache, 'use_cache': len(cuts) > 0}
+        with torch.no_grad(): out = model(**some)
         cache = out.get('past_key_values'); parts.append(out['logits'])
     return torch.cat(parts, 1)
 a = run('eager', cuts=[], input_ids=torch.tensor([[110,56,41,88,34,92,10,125,18,112,15,149,46,93,137,26,97,122,93,6]]), attention_mask=torch.tensor([[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]]), position_ids=torch.tensor([[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19]]))
