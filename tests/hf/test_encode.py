@@ -12,9 +12,9 @@ import torch
 import transformers as tf
 
 import attnmask as am
-from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.errors import ArgumentError
 from examples.stdlib_docstrings import stdlib_docstrings
-from tests.hf.models import DECODERS, ENCODERS, SCORED, TRIED, tiny
+from tests.hf.models import DECODERS, ENCODERS, SCORED, tiny
 from tests.hf.trained import byte_level
 
 TOLERANCE = 3e-6
@@ -54,21 +54,6 @@ def test_a_decoder_encodes_each_text_as_alone(name: str, minilm: Any) -> None:
         vectors = am.hf.encode(model, tokenizer, TEXTS, "last", 64, token_budget=budget)
         # Eager attention of these takes the softmax in float32, and their norms amplify what it rounds.
         assert relative(vectors, expected) < 10 * TOLERANCE, budget
-
-
-@pytest.mark.parametrize("name", TRIED)
-def test_a_model_of_a_type_that_is_not_known_is_tried_and_encodes_each_text_as_alone(name: str, minilm: Any) -> None:
-    model, tokenizer, state = tiny(name), minilm[1], torch.get_rng_state()
-    vectors = am.hf.encode(model, tokenizer, TEXTS, "mean", 64)
-    assert torch.equal(torch.get_rng_state(), state)
-    part = model.get_encoder() if model.config.is_encoder_decoder else model
-    assert relative(vectors, np.stack([alone(part, tokenizer, text) for text in TEXTS])) < 10 * TOLERANCE
-
-
-def test_a_model_of_ones_own_is_tried(minilm: Any) -> None:
-    model, tokenizer = Custom(tiny("bert").config).eval(), minilm[1]
-    vectors = am.hf.encode(model, tokenizer, TEXTS, "cls", 64)
-    assert relative(vectors, np.stack([alone(model, tokenizer, text, "cls") for text in TEXTS])) < TOLERANCE
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -393,84 +378,6 @@ def _threads_of_a_new_thread() -> int:
     thread.start()
     thread.join()
     return counts[0]
-
-
-class Custom(tf.BertModel):
-    """A model of somebody's own, that does nothing else."""
-
-
-class Mixing(tf.BertModel):
-    """One that mixes all the tokens of a row."""
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        out = super().forward(*args, **kwargs)
-        out.last_hidden_state = out.last_hidden_state + out.last_hidden_state.mean(1, keepdim=True)
-        return out
-
-
-def _changed(name: str, **changes: Any) -> Any:
-    model = tiny(name)
-    for key, value in changes.items():
-        setattr(model.config, key, value)
-    return model
-
-
-REFUSED: dict[str, Any] = {
-    "BloomModel gives packed texts other states than each alone": lambda: am.hf.tiny_model("bloom"),
-    "BartModel gives packed texts other states than each alone": lambda: am.hf.tiny_model("bart"),
-    "JambaModel gives packed texts other states than each alone": lambda: am.hf.tiny_model("jamba"),
-    "SwitchTransformersModel gives packed texts other states": lambda: am.hf.tiny_model("switch_transformers"),
-    "LlamaModel turns positions by the length of the row": lambda: _changed(
-        "llama", rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-    ),
-    "BertModel is configured as a decoder": lambda: _changed("bert", is_decoder=True),
-    "RobertaModel has position_embedding_type='relative_key'": lambda: _changed(
-        "roberta", position_embedding_type="relative_key"
-    ),
-    "DistilBertModel cuts its feed-forward layers into chunks": lambda: _changed(
-        "distilbert", chunk_size_feed_forward=4
-    ),
-    "Mixing gives packed texts other states than each alone": lambda: Mixing(tiny("bert").config),
-    "Linear is no model of transformers": lambda: torch.nn.Linear(2, 2),
-}
-
-
-@pytest.mark.parametrize("message", REFUSED)
-def test_a_model_that_cannot_be_run_exactly_is_refused_by_name(message: str, minilm: Any) -> None:
-    with pytest.raises(UnsupportedModelError, match=message):
-        am.hf.encode(REFUSED[message](), minilm[1], TEXTS)
-
-
-@pytest.mark.parametrize(
-    ("message", "texts", "options"),
-    [
-        ("texts is str", "one text", {}),
-        ("texts is set", {"a"}, {}),
-        (r"texts\[1\] is int", ["a", 1], {}),
-        (r"texts\[1\] is NoneType", ["a", None], {}),
-        (r"texts\[2\] is empty", ["a", "b", "", ""], {}),
-        (r"texts\[1\] is empty", ["a", " \n"], {}),
-        (r"texts\[0\] holds half a character", ["a\ud800"], {}),
-        ("pool is 'max'", ["a"], {"pool": "max"}),
-        ("batch_order is 'random'", ["a"], {"batch_order": "random"}),
-        ("token_budget is 0", ["a"], {"token_budget": 0}),
-        ("token_budget is -1", ["a"], {"token_budget": -1}),
-        ("max_length is 2", ["a"], {"max_length": 2}),
-        ("max_length is 65", ["a"], {"max_length": 65}),
-        ("max_length is 9.5", ["a"], {"max_length": 9.5}),
-        ("the weight of 'a' is -1", ["a"], {"token_weights": {"a": -1}}),
-    ],
-)
-def test_bad_input_gets_one_clear_error(message: str, texts: Any, options: dict[str, Any], minilm: Any) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        am.hf.encode(tiny("bert"), minilm[1], texts, **options)
-
-
-def test_a_tokenizer_of_another_model_is_refused(minilm: Any) -> None:
-    config = tiny("bert").config
-    config.vocab_size = 100
-    with pytest.raises(ArgumentError, match="the tokenizer has 30522 tokens, the model 100"):
-        am.hf.encode(tf.BertModel(config), minilm[1], TEXTS)
 
 
 def test_nothing_is_warned_of_where_nothing_is_lost(minilm: Any) -> None:

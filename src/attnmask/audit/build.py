@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -61,12 +61,8 @@ def subject_of(
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"{type(model).__name__} is no torch module", where=WHERE, fix="give an nn.Module")
     original, model = model, copy.deepcopy(model).eval()
-    lines = list(source) or ["import torch", "model = ...  # the model that was audited, in evaluation mode"]
-    if forward is not None:
-        lines += ["forward = ...  # how it was called, with that model"]
     if redraw_weights:
         redraw(model)
-        lines += [line.format(gain=GAIN) for line in REDRAW]
     config = getattr(model, "config", None)
     kind = _kind(model, config, mask)
     subject = Subject(
@@ -74,7 +70,7 @@ def subject_of(
         model=model,
         layers=[mask] if isinstance(mask, Mask) else mask,
         kind=kind or Kind.BIDIRECTIONAL,
-        source=tuple(lines),
+        source=tuple(_lines_of(source, forward is not None, redraw_weights)),
         tokens=_plain_tokens(model, config),
         pad=_pad(config),
         first=_first_position(model),
@@ -83,13 +79,7 @@ def subject_of(
     )
     if not subject.is_transformers and "decoder_input_ids" in subject.takes:
         subject.kind = Kind.ENCODER_DECODER
-    found = _plain_output(subject)
-    try:
-        subject.output = output_name(found)
-    except TypeError as error:
-        fix = "give forward=, a function of input_ids and attention_mask that returns the outputs of the tokens"
-        raise ArgumentError(f"nothing can be compared: {error}", where=WHERE, fix=fix) from None
-    subject.pick = text_of(found, subject.output)
+    _choose_output(subject)
     if kind is None and subject.kind is not Kind.ENCODER_DECODER:
         subject.kind = _measured_kind(subject)
     subject.layers = _layers(subject, mask)
@@ -98,6 +88,26 @@ def subject_of(
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
     return subject
+
+
+def _lines_of(source: Sequence[str], has_forward: bool, redrawn: bool) -> Iterator[str]:
+    """How a script makes the model, and how it calls it."""
+    yield from source or ("import torch", "model = ...  # the model that was audited, in evaluation mode")
+    if has_forward:
+        yield "forward = ...  # how it was called, with that model"
+    if redrawn:
+        yield from (line.format(gain=GAIN) for line in REDRAW)
+
+
+def _choose_output(subject: Subject) -> None:
+    """Settle what of the model's output is compared."""
+    found = _plain_output(subject)
+    try:
+        subject.output = output_name(found)
+    except TypeError as error:
+        fix = "give forward=, a function of input_ids and attention_mask that returns the outputs of the tokens"
+        raise ArgumentError(f"nothing can be compared: {error}", where=WHERE, fix=fix) from None
+    subject.pick = text_of(found, subject.output)
 
 
 def _plain_output(subject: Subject) -> Any:

@@ -60,26 +60,26 @@ class Context:
         verdict = scale.verdict(number)
         if verdict is not Verdict.BUG:
             return Finding(probe, verdict, what, cell, **measured)
-        script = script_of(self.subject, comparison)
-        wrong = self.first_mismatch(left, batch) if batch is not None else None
+        measured["script"] = script_of(self.subject, comparison)
         measured["layers"] = self.layers(left, batch) if batch is not None else ()
+        wrong = self.first_mismatch(left, batch) if batch is not None else None
         if wrong is not None:
-            return Finding(
-                probe, verdict, what, cell, **measured, since=wrong.where, cause=wrong.cause, script=script,
-                expected=wrong.expected, received=wrong.received,
-            )  # fmt: skip
+            measured |= {"expected": wrong.expected, "received": wrong.received}
+            return Finding(probe, verdict, what, cell, **measured, since=wrong.where, cause=wrong.cause)
+        verdict, since, cause = self._explained(probe, left, number, batch is not None)
+        return Finding(probe, verdict, what, cell, **measured, since=since, cause=cause)
+
+    def _explained(self, probe: str, run: Run, number: float, padded: bool) -> tuple[Verdict, str, str]:
+        """Where every layer receives the declared mask: whether a difference is a bug, since which layer, and why."""
         if number == math.inf:
-            cause = f"the outputs of tokens are NaN or infinite{self.empty_rows(left)}"
-            return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)
-        short = self.short_sums(left) if batch is not None else ""
+            return Verdict.BUG, "", f"the outputs of tokens are NaN or infinite{self.empty_rows(run)}"
+        short = self.short_sums(run) if padded else ""
         if short:
-            return Finding(probe, verdict, what, cell, **measured, since=short, cause=SHORT, script=script)
+            return Verdict.BUG, short, SHORT
         beside = beside_attention(self.subject, padded=probe in ABOUT_PADDING)
         if beside:
-            cause = f"attention is as declared; {beside}"
-            return Finding(probe, Verdict.BY_DESIGN, what, cell, **measured, cause=cause, script=script)
-        cause = "attention is as declared: something else mixes tokens" if batch is not None else ""
-        return Finding(probe, verdict, what, cell, **measured, cause=cause, script=script)
+            return Verdict.BY_DESIGN, "", f"attention is as declared; {beside}"
+        return Verdict.BUG, "", "attention is as declared: something else mixes tokens" if padded else ""
 
     def empty_rows(self, run: Run) -> str:
         """That some queries have nothing to attend to, if a layer shows it."""

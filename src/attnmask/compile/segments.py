@@ -8,7 +8,7 @@ from attnmask.compile.algebra import intersect
 from attnmask.compile.lower import hull_of
 from attnmask.compile.runs import Int64, Runs, runs_from_counts
 from attnmask.conventions import IntArray
-from attnmask.mask.tables import ragged_indices
+from attnmask.mask.run_table import RunTable, range_of
 
 
 def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
@@ -38,40 +38,32 @@ def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
 
 def within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> Runs:
     """The pairs of a set whose ids are equal, of ids (B, Q) and (B, K)."""
-    first, counts, starts, stops = _reached(runs, queries, keys)
-    at = ragged_indices(first, counts)
-    return intersect(
-        [runs, runs_from_counts((len(queries), 1, runs.shape[2]), runs.keys, counts, starts[at], stops[at])]
-    )
+    table, of_query = _table_of_ids(queries, keys)
+    counts, starts, stops = table.within(of_query, *range_of(hull_of(runs), len(queries), 1))
+    segments = runs_from_counts((len(queries), 1, runs.shape[2]), runs.keys, counts.reshape(-1), starts, stops)
+    return intersect([runs, segments])
 
 
 def count_within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> int:
     """The runs of the same, of a set of one run a row, without making them."""
-    return int(_reached(runs, queries, keys)[1].sum(dtype=np.int64))
+    table, of_query = _table_of_ids(queries, keys)
+    counts = table.reached(of_query, *range_of(hull_of(runs), len(queries), 1))[1]
+    return int(counts.sum(dtype=np.int64))
 
 
-def _reached(runs: Runs, queries: IntArray, keys: IntArray) -> tuple[Int64, Int64, Int64, Int64]:
-    """Of each row the first stretch of its id that is between its first and last key, and their number; all stretches.
-
-    Stretches are in the order of items and ids; their starts and stops are keys.
-    """
-    b, q = queries.shape
-    together = np.concatenate([queries.reshape(-1), keys.reshape(-1)]).astype(np.int64)
+def _table_of_ids(queries: IntArray, keys: IntArray) -> tuple[RunTable, IntArray]:
+    """A row for each id of each item: its stretches of keys; and the row of each query, (B, 1, Q)."""
+    b, q, length = len(queries), int(queries.shape[1]), int(keys.shape[1])
+    together = np.concatenate([queries, keys], axis=1).astype(np.int64)
     names: Int64 = np.unique(together, return_inverse=True)[1]
-    several, apart = int(names.max(initial=-1)) + 1, runs.keys + 1
-    of_query = names[: b * q] + np.repeat(np.arange(len(queries)), q) * several
-    of_key = names[b * q :] + np.repeat(np.arange(len(queries)), runs.keys) * several
+    several = int(names.max(initial=-1)) + 1
+    rows = names.reshape(b, q + length) + several * np.arange(b).reshape(b, 1)
+    of_key = rows[:, q:].reshape(-1)
     begins = np.flatnonzero(np.diff(of_key, prepend=-1))
     order = np.argsort(of_key[begins], kind="stable")
-    starts = (begins % max(runs.keys, 1))[order]
+    starts = (begins % max(length, 1))[order]
     stops = starts + np.diff(begins, append=len(of_key))[order]
-    line = of_key[begins][order] * apart
-    hull, rows = hull_of(runs), (b, q)
-    low = np.broadcast_to(hull.starts.min(axis=1), rows).reshape(-1)
-    high = np.broadcast_to(hull.stops.max(axis=1), rows).reshape(-1)
-    first = np.searchsorted(line + stops, of_query * apart + low, side="right")
-    after = np.searchsorted(line + starts, of_query * apart + high, side="left")
-    return first, np.maximum(after - first, 0), starts, stops
+    return RunTable(of_key[begins][order], starts, stops, length), rows[:, None, :q]
 
 
 def _islands(runs: Runs) -> Int64:

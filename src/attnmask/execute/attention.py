@@ -14,11 +14,11 @@ from attnmask.compile.algebra import common_shape, intersect
 from attnmask.compile.plan import Plan, compile
 from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.execute.backend import Call, backend_of
-from attnmask.execute.check import check_plan, check_tensors, under_autocast, weights_on_four_axes
+from attnmask.execute.check import check_plan, check_tensors, weights_on_four_axes
 from attnmask.execute.flex import attention_by_flex
-from attnmask.execute.fold import folded, of_one_width, unfolded
+from attnmask.execute.fold import folded, of_one_width, under_autocast, unfolded
 from attnmask.execute.guard import guarded
-from attnmask.execute.native.function import NativeAttention, Settings
+from attnmask.execute.native.function import Settings, native_attention
 from attnmask.execute.reference import attention_reference
 from attnmask.execute.schedule import Schedule, flat_runs, schedule_from_runs, schedule_of
 from attnmask.execute.tiled import TiledAttention
@@ -156,15 +156,10 @@ def _by_runs(
     if w is not None:
         out, lse = _weighted(q_wide, k, v_wide, plan, w, scale, backend)
     elif backend == "native":
-        out, lse = _native(q_wide, k, v_wide, plan.runs, scale)
+        out, lse = native_attention(q_wide, k, v_wide, plan.runs, Settings(scale))
     else:
         out, lse = _tiled(q_wide, k, v_wide, plan.runs, schedule_of(plan), scale)
     return out[..., : v.shape[-1]], lse
-
-
-def _native(q: Tensor, k: Tensor, v: Tensor, runs: Runs, scale: float) -> tuple[Tensor, Tensor]:
-    result: Any = NativeAttention.apply(q, k, v, None, runs, Settings(scale))  # pyright: ignore[reportUnknownVariableType]
-    return cast(tuple[Tensor, Tensor], result)
 
 
 def _tiled(q: Tensor, k: Tensor, v: Tensor, runs: Runs, schedule: Schedule, scale: float) -> tuple[Tensor, Tensor]:
@@ -184,7 +179,7 @@ def _weighted(
     q, k, v = with_weight_columns(q, k, v, weights, scale)
     kept, dropped = _split_by_weight(plan.runs, w)
     if backend == "native":
-        out, lse = _native(q, k, v, kept, scale)
+        out, lse = native_attention(q, k, v, kept, Settings(scale))
     else:
         out, lse = _tiled(q, k, v, kept, schedule_from_runs(flat_runs(kept)), scale)
     if dropped is not None and w.requires_grad:

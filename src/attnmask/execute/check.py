@@ -82,13 +82,3 @@ def _fits(weights: Tensor, sizes: tuple[int, ...]) -> bool:
         return weights.shape[0] in (1, sizes[0]) and weights.shape[1] == sizes[3]
     own = tuple(weights.shape)
     return own[3] == sizes[3] and all(size in (1, length) for size, length in zip(own, sizes, strict=True))
-
-
-def under_autocast(*tensors: Tensor) -> list[Tensor]:
-    """What torch's own attention does of them: lower precision inside an autocast region, but for float64."""
-    device = tensors[0].device.type if isinstance(tensors[0], Tensor) else "cpu"
-    if not torch.is_autocast_enabled(device):
-        return list(tensors)
-    lower = torch.get_autocast_dtype(device)
-    lowered = (torch.float32, torch.float16, torch.bfloat16)
-    return [x.to(lower) if isinstance(x, Tensor) and x.dtype in lowered else x for x in tensors]

@@ -1,7 +1,8 @@
-"""Tensors in the shape that kernels want; batch items and heads laid end to end make one block-diagonal mask."""
+"""Tensors as kernels want them; batch items and heads laid end to end make one block-diagonal mask."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -32,3 +33,13 @@ def of_one_width(q: Tensor, k: Tensor, v: Tensor, multiple: int) -> tuple[Tensor
     wide = -(-max(q.shape[-1], v.shape[-1]) // multiple) * multiple
     q, k, v = (x if x.shape[-1] == wide else pad(x, (0, wide - x.shape[-1])) for x in (q, k, v))
     return q, k, v
+
+
+def under_autocast(*tensors: Tensor) -> list[Tensor]:
+    """What torch's own attention does of them: lower precision inside an autocast region, but for float64."""
+    device = tensors[0].device.type if isinstance(tensors[0], Tensor) else "cpu"
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    lower = torch.get_autocast_dtype(device)
+    lowered = (torch.float32, torch.float16, torch.bfloat16)
+    return [x.to(lower) if isinstance(x, Tensor) and x.dtype in lowered else x for x in tensors]

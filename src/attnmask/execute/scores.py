@@ -17,10 +17,9 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 
 from attnmask.compile.plan import Plan
 from attnmask.execute.backend import OBSTACLES, Call
-from attnmask.execute.check import under_autocast
-from attnmask.execute.fold import of_one_width
+from attnmask.execute.fold import of_one_width, under_autocast
 from attnmask.execute.guard import guarded
-from attnmask.execute.native.function import NativeAttention, Settings
+from attnmask.execute.native.function import Settings, native_attention
 
 # Of a block, over all items and heads: some megabytes.
 MOST_SCORES = 1 << 22
@@ -58,14 +57,14 @@ def attention_with_changes(
         scale: factor of the scores. changes: what else happens to them.
     """
     q, k, v = under_autocast(q, k, v)
-    if weights is not None or _is_too_much(changes) or OBSTACLES["native"](Call(q, plan, scale=scale)):
+    beyond_kernel = weights is not None or _is_too_much(changes)
+    if beyond_kernel or OBSTACLES["native"](Call(q, plan, scale=scale)):
         return attention_by_scores(q, k, v, plan, weights, scale, changes)
     q_wide, k, v_wide = of_one_width(q, k, v, multiple=2)
     seed = int(torch.randint(2**62, ())) if changes.dropout else 0
     settings = Settings(scale, changes.softcap or 0.0, changes.dropout, seed)
     bias = None if changes.bias is None else _by_pair(changes.bias, q, k)
-    result: Any = NativeAttention.apply(q_wide, k, v_wide, bias, plan.runs, settings)  # pyright: ignore[reportUnknownVariableType]
-    out, lse = cast(tuple[Tensor, Tensor], result)
+    out, lse = native_attention(q_wide, k, v_wide, plan.runs, settings, bias)
     if changes.sinks is not None:
         # What the sink leaves to the keys of its share: e**lse / (e**lse + e**sink).
         out = out * torch.sigmoid(lse - changes.sinks.squeeze(-1)).unsqueeze(-1).to(out.dtype)
@@ -73,7 +72,7 @@ def attention_with_changes(
 
 
 def _is_too_much(changes: Changes) -> bool:
-    """For the native kernel, in which the gradients of biases would be capped, and what is kept is a divisor."""
+    """The kernel would cap the gradients of biases too, and divides by the share of weights that it keeps."""
     return (changes.bias is not None and changes.softcap is not None) or changes.dropout >= 1
 
 

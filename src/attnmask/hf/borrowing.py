@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from threading import Lock
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from attnmask.hf.linear import pack_linears
+from attnmask.hf.sharing import Sharing
 from attnmask.hf.switching import under_attnmask
 
 if TYPE_CHECKING:
@@ -22,20 +19,10 @@ if TYPE_CHECKING:
 LEAST_ROWS = 4
 
 
-@dataclass
-class _Loan:
-    """What gives a model back as it was found, and how many calls have it."""
-
-    give_back: ExitStack
-    borrowers: int = 0
+_borrowed = Sharing()
 
 
-_borrowed: WeakKeyDictionary[PreTrainedModel, _Loan] = WeakKeyDictionary()
-_lock = Lock()
-
-
-@contextmanager
-def borrowed(model: PreTrainedModel, row_tokens: int, rows: int) -> Generator[None]:
+def borrowed(model: PreTrainedModel, row_tokens: int, rows: int) -> AbstractContextManager[None]:
     """A model in evaluation mode and under ``attn_implementation="attnmask"``, its linear layers packed for many rows.
 
     Several threads may borrow one model: the last to leave puts back what the first found.
@@ -44,19 +31,7 @@ def borrowed(model: PreTrainedModel, row_tokens: int, rows: int) -> Generator[No
         model: of transformers.
         row_tokens: tokens of the rows it will mostly get. rows: how many those are.
     """
-    with _lock:
-        if model not in _borrowed:
-            _borrowed[model] = _Loan(_prepared(model, row_tokens, rows))
-        _borrowed[model].borrowers += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            loan = _borrowed[model]
-            loan.borrowers -= 1
-            if not loan.borrowers:
-                del _borrowed[model]
-                loan.give_back.close()
+    return _borrowed.using(model, lambda: _prepared(model, row_tokens, rows))
 
 
 def _prepared(model: PreTrainedModel, row_tokens: int, rows: int) -> ExitStack:

@@ -111,7 +111,7 @@ def _same_document(ids: IntArray, at: Place) -> Mask | None:
 
 def _all_of(cells: dict[str, Any], at: Place) -> Mask | None:
     functions: Sequence[Callable[..., Any]] = cells["mask_functions"]
-    if [function.__qualname__ for function in functions] == [PACKED, REMAPPED]:
+    if at.inside is None and [function.__qualname__ for function in functions] == [PACKED, REMAPPED]:
         return _packed_and_remapped(_cells(functions[0]), _cells(functions[1]), at)
     return _combined(Mask.__and__, functions, at)
 
@@ -153,7 +153,6 @@ OF_ROWS = {
     "blockwise_overlay.<locals>.inner_mask",
     "padding_mask_function.<locals>.inner_mask",
     PACKED,
-    REMAPPED,
 }
 _READERS: dict[str, Callable[[dict[str, Any], Place], Mask | None]] = {
     "causal_mask_function": lambda cells, at: causal(),

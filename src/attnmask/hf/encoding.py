@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from attnmask.compile.plan import Plan, compile
 from attnmask.errors import ArgumentError
 from attnmask.hf.borrowing import borrowed
-from attnmask.hf.families import Family, encoder_of, most_tokens, position_ids
+from attnmask.hf.families import Family, most_tokens, position_ids
+from attnmask.hf.packable import encoder_of
 from attnmask.hf.packing import packed
 from attnmask.hf.pooling import Pool, pool_packed
 from attnmask.hf.tokens import Tokens, tokens_of_texts

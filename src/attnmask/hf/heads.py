@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from attnmask.hf.families import encoder_of
+from attnmask.hf.packable import encoder_of
 from attnmask.hf.packed_mask import PackedMask
 
 if TYPE_CHECKING:

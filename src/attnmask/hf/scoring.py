@@ -14,7 +14,8 @@ from torch import Tensor
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.borrowing import borrowed
 from attnmask.hf.encoding import BatchOrder, Row, batches_of, check_vocabulary, row_of_texts
-from attnmask.hf.families import encoder_of, most_tokens
+from attnmask.hf.families import most_tokens
+from attnmask.hf.packable import encoder_of
 from attnmask.hf.packing import packed
 from attnmask.hf.tokens import tokens_of_texts
 from attnmask.mask.arguments import whole_number

@@ -37,14 +37,18 @@ class RunTable:
         Returns:
             Counts, of the shape of ``row``, flat starts, flat stops.
         """
+        first, counts = self.reached(row, low, high)
+        which = ragged_indices(first.reshape(-1), counts.reshape(-1))
+        return counts, self.starts[which], self.stops[which]
+
+    def reached(self, row: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
+        """The first of these runs, and how many they are, of the same."""
         # All rows on one line: those of a row within a range are neighbours.
         apart = self.keys + 1
         line, own = self.rows * apart, row * apart
-        at = np.searchsorted(line + self.stops, own + np.clip(low, 0, self.keys), side="right")
+        first = np.searchsorted(line + self.stops, own + np.clip(low, 0, self.keys), side="right")
         after = np.searchsorted(line + self.starts, own + np.clip(high, 0, self.keys), side="left")
-        counts = np.where(row >= 0, np.maximum(after - at, 0), 0)
-        which = ragged_indices(at.reshape(-1), counts.reshape(-1))
-        return counts, self.starts[which], self.stops[which]
+        return first, np.where(row >= 0, np.maximum(after - first, 0), 0)
 
 
 def table_of(counts: IntArray, starts: IntArray, stops: IntArray, keys: int) -> RunTable:

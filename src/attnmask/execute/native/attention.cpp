@@ -76,47 +76,35 @@ std::tuple<Tensor, Tensor, Tensor, bool> backward_of(const Tensor& grad, const T
                                                      const Tensor& v, const Tensor& out, const Tensor& lse,
                                                      const Tensor& grad_lse, Tensor& grad_bias, const Set& set,
                                                      const Changes& changes) {
-  int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), keys = k.size(2), D = q.size(3);
+  int64_t batch = q.size(0), heads = q.size(1), kv_heads = k.size(1), D = q.size(3);
   using Word = std::conditional_t<sizeof(T) == sizeof(uint32_t), uint32_t, uint16_t>;
   Tensor k_columns = transposed_blocks<Word>(k), grad_q = with_rows_outermost(q);
   Backward<T> p{read<T>(q), read<T>(k), read<T>(v), read<T>(out), read<T>(grad), k_columns.const_data_ptr<T>(),
-                k_columns.stride(1), lse.const_data_ptr<float>(), grad_lse.const_data_ptr<float>(), kv_heads, D, changes,
-                write<T>(grad_q), grad_bias.numel() ? write<float>(grad_bias) : Heads<float>{}};
+                k_columns.stride(1), lse.const_data_ptr<float>(), grad_lse.const_data_ptr<float>(), kv_heads, D,
+                changes, write<T>(grad_q), grad_bias.numel() ? write<float>(grad_bias) : Heads<float>{}};
   // Heads of one key head add to the same gradients, so one thread has them all, and all items where they share their
   // biases' gradients; where key heads are few, each is cut into parts, which add up afterwards.
   bool items_apart = !p.grad_bias.data || p.grad_bias.batch > 0;
-  int64_t items = items_apart ? batch : 1, owners = items * kv_heads, group = heads / kv_heads, size = keys * D;
+  int64_t owners = (items_apart ? batch : 1) * kv_heads, group = heads / kv_heads;
   int64_t parts = p.grad_bias.data ? 1 : std::max<int64_t>(1, at::get_num_threads() / owners);
-  // Sums are in float32: where the gradients are, and are not added up, each thread has its own instead of a tensor.
-  bool summed_apart = parts == 1 && sizeof(T) < sizeof(float);
-  Tensor sums = at::empty({2, parts, batch, kv_heads, keys, D}, k.options().dtype(summed_apart ? k.scalar_type() : at::kFloat));
+  KeyGradients<T> sums(k, parts);
   const auto of_item = [&](auto& scratch, int64_t part, int64_t b, int64_t kv_head) {
-    int64_t place = ((part * batch + b) * kv_heads + kv_head) * size;
-    if (summed_apart) scratch.key_sums.resize(2 * size);
-    float* grad_k = summed_apart ? scratch.key_sums.data() : sums.mutable_data_ptr<float>() + place;
-    float* grad_v = summed_apart ? grad_k + size : grad_k + sums.stride(0);
-    std::fill_n(grad_k, size, 0.0f);
-    std::fill_n(grad_v, size, 0.0f);
-    for (int64_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
-      const std::vector<Tile>& tiles = set.tiles[set.index(b, h)];
-      for (size_t t = part; t < tiles.size(); t += parts)
-        backward_tile(p, {b, h, kv_head, &set.runs[set.index(b, h)], &tiles[t]}, grad_k, grad_v, scratch);
-    }
-    if (summed_apart) {
-      T* to = sums.mutable_data_ptr<T>() + place;
-      std::copy_n(grad_k, size, to);
-      std::copy_n(grad_v, size, to + sums.stride(0));
-    }
+    sums.of_head(part, b, kv_head, scratch, [&](float* grad_k, float* grad_v) {
+      for (int64_t h = kv_head * group; h < (kv_head + 1) * group; h++) {
+        const std::vector<Tile>& tiles = set.tiles[set.index(b, h)];
+        for (size_t t = part; t < tiles.size(); t += parts)
+          backward_tile(p, {b, h, kv_head, &set.runs[set.index(b, h)], &tiles[t]}, grad_k, grad_v, scratch);
+      }
+    });
   };
   bool finite = in_parallel<BackwardScratch<T>>(owners * parts, D, ROWS_OF_WORD<T> > 1, [&](auto& scratch, int64_t i) {
     int64_t owner = i / parts, kv_head = owner % kv_heads, first = owner / kv_heads;
     for (int64_t b = first; b < (items_apart ? first + 1 : batch); b++) of_item(scratch, i % parts, b, kv_head);
   });
   // Tiles of few rows look at their own pairs alone when going forward, but not here.
-  finite = finite && all_finite(p.k, batch * kv_heads, kv_heads, keys, D) &&
-           all_finite(p.v, batch * kv_heads, kv_heads, keys, D);
-  const auto total = [&](const Tensor& x) { return (parts > 1 ? x.sum(0) : x[0]).to(k.scalar_type()); };
-  return {grad_q, total(sums[0]), total(sums[1]), finite};
+  const auto all = [&](const auto& x) { return all_finite(x, batch * kv_heads, kv_heads, k.size(2), D); };
+  finite = finite && all(p.k) && all(p.v);
+  return {grad_q, sums.total(0, k.scalar_type()), sums.total(1, k.scalar_type()), finite};
 }
 
 // Whether PyTorch's small products take bfloat16 on this processor. Where they do not, they are of float32.

@@ -87,7 +87,7 @@ void change_columns(const Changes& changes, BackwardScratch<T>& s, const Stretch
     for (int64_t i = 0; i < lanes; i += LANES) {
       float *score = &s.scores[j * lanes + i], *slope = &s.slopes[j * lanes + i];
       Floats change = all(1.0f), kept = all(1.0f);
-      if (changes.dropout != 0) kept = changes.keeps(load(coins + i), uint32_t(keys.from + j) - Words{}) / changes.kept();
+      if (changes.dropout != 0) kept = changes.factor_of_key(coins + i, keys.from + j);
       if (changes.softcap != 0) {
         Floats tanh = changes.tanh_of_score(load(score));
         store(tanh * (changes.softcap / changes.scale), score);
@@ -103,8 +103,7 @@ void drop_columns(const Changes& changes, T* weights, const Stretch& keys, int64
   for (int64_t j = 0; j < keys.count(); j++)
     for (int64_t i = 0; i < lanes; i += LANES) {
       T* weight = weights + j * lanes + i;
-      Floats kept = changes.keeps(load(coins + i), uint32_t(keys.from + j) - Words{}) / changes.kept();
-      store(load(weight) * kept, weight);
+      store(load(weight) * changes.factor_of_key(coins + i, keys.from + j), weight);
     }
 }
 
@@ -125,13 +124,13 @@ void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* 
   float minus_lse[TILE_ROWS], delta[TILE_ROWS], zeros[TILE_ROWS] = {};
   uint32_t coins[TILE_ROWS];
   for (int64_t i = 0; i < lanes; i++) {
+    int64_t row = tile.row + i;
     bool attends = i < tile.rows && p.lse[place + i] > NEVER;
     minus_lse[i] = attends ? -p.lse[place + i] : NEVER;
-    delta[i] = 0;
-    if (attends) delta[i] = dot(p.out.at(at.b, at.h, tile.row + i), p.grad_out.at(at.b, at.h, tile.row + i), D) - p.grad_lse[place + i];
-    coins[i] = p.changes.coin_of_row(place + i);
+    delta[i] = attends ? dot(p.out.at(at.b, at.h, row), p.grad_out.at(at.b, at.h, row), D) - p.grad_lse[place + i] : 0;
     s.check.add(delta[i]);
   }
+  p.changes.coins_of_rows(place, lanes, coins);
   bool summed = !tile.stretches.empty();
   if (summed) s.q.load(p.q, at, lanes, D), s.grad.load(p.grad_out, at, lanes, D);
   bool add = false;
@@ -158,5 +157,40 @@ void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* 
     for (int64_t d = 0; d < D; d++)
       p.grad_q.at(at.b, at.h, tile.row + i)[d] = static_cast<T>(summed ? s.sums[d * lanes + i] : 0.0f);
 }
+
+// Gradients of keys and values, in so many parts that add up afterwards. Sums are in float32: in tensors of it, or
+// where nothing is to be added up and gradients are shorter, in each thread's own.
+template <typename T>
+struct KeyGradients {
+  int64_t parts, size;
+  bool summed_apart;
+  Tensor tensors;  // (2, parts, B, Hkv, K, D)
+
+  KeyGradients(const Tensor& k, int64_t parts)
+      : parts(parts), size(k.size(2) * k.size(3)), summed_apart(parts == 1 && sizeof(T) < sizeof(float)) {
+    auto type = summed_apart ? k.scalar_type() : at::kFloat;
+    tensors = at::empty({2, parts, k.size(0), k.size(1), k.size(2), k.size(3)}, k.options().dtype(type));
+  }
+
+  // Calls add(grad_k, grad_v) with zeros, for one part of one key head of one item.
+  template <typename Add>
+  void of_head(int64_t part, int64_t b, int64_t kv_head, BackwardScratch<T>& scratch, const Add& add) {
+    int64_t place = ((part * tensors.size(2) + b) * tensors.size(3) + kv_head) * size;
+    if (summed_apart) scratch.key_sums.resize(2 * size);
+    float* grad_k = summed_apart ? scratch.key_sums.data() : tensors.mutable_data_ptr<float>() + place;
+    float* grad_v = summed_apart ? grad_k + size : grad_k + tensors.stride(0);
+    std::fill_n(grad_k, size, 0.0f);
+    std::fill_n(grad_v, size, 0.0f);
+    add(grad_k, grad_v);
+    if (!summed_apart) return;
+    T* to = tensors.mutable_data_ptr<T>() + place;
+    std::copy_n(grad_k, size, to);
+    std::copy_n(grad_v, size, to + tensors.stride(0));
+  }
+
+  Tensor total(int64_t of, at::ScalarType type) const {
+    return (parts > 1 ? tensors[of].sum(0) : tensors[of][0]).to(type);
+  }
+};
 
 }  // namespace attnmask

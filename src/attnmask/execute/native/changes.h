@@ -57,10 +57,19 @@ struct Changes {
   uint32_t coin_of_row(uint64_t place) const {
     return mixed(uint32_t(seed) ^ mixed(uint32_t(seed >> 32) ^ mixed(uint32_t(place) ^ mixed(uint32_t(place >> 32)))));
   }
+  // Of the lanes' rows; nothing asks for them where nothing is dropped.
+  void coins_of_rows(int64_t place, int64_t lanes, uint32_t* coins) const {
+    for (int64_t i = 0; i < lanes && dropout != 0; i++) coins[i] = coin_of_row(place + i);
+  }
   // 1 where a weight is kept, 0 where it is dropped.
   Floats keeps(Words coins, Words keys) const {
     Words coin = mixed(coins ^ keys * 0x9e3779b9u) >> 8;  // what a float holds exactly
     return __builtin_convertvector(bits_of<Ints>(coin), Floats) < dropout * 0x1p24f ? Floats{} : all(1.0f);
+  }
+
+  // What a weight of one key and some rows becomes: more where it is kept, so that the mean stays.
+  Floats factor_of_key(const uint32_t* coins, int64_t key) const {
+    return keeps(load(coins), uint32_t(key) - Words{}) / kept();
   }
 
   Floats tanh_of_score(Floats score) const { return tanh_of(score * (scale / softcap)); }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -29,13 +29,24 @@ class Settings:
     seed: int = 0
 
 
-class NativeAttention(torch.autograd.Function):
-    """``apply(q, k, v, bias, runs, settings)`` -> output and log-sum-exp, both differentiable.
+def native_attention(
+    q: Tensor, k: Tensor, v: Tensor, runs: Runs, settings: Settings, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Output and log-sum-exp of attention by the kernel, both differentiable.
 
-    q is (B, H, Q, D), k and v are (B, Hkv, K, D) with an even D, float32 or bfloat16; the log-sum-exp is float32, as is
-    the bias, None or (B or 1, H, Q, K) with keys side by side, whose gradient alone has as many elements. The kernel
-    tells whether a non-finite number may have come from where it must not; only then are the tensors searched.
+    Args:
+        q: (B, H, Q, D). k, v: (B, Hkv, K, D), with an even D; float32 or bfloat16. runs: the set. settings: numbers.
+        bias: (B or 1, H, Q, K), float32, with keys side by side; its gradient alone has as many elements.
+
+    Returns:
+        (B, H, Q, D) in q's dtype, and (B, H, Q), float32.
     """
+    result: Any = _NativeAttention.apply(q, k, v, bias, runs, settings)  # pyright: ignore[reportUnknownVariableType]
+    return cast(tuple[Tensor, Tensor], result)
+
+
+class _NativeAttention(torch.autograd.Function):
+    """The kernel tells whether a non-finite number may have come from where it must not; only then is it looked for."""
 
     @staticmethod
     def forward(
