@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_every_run_is_timed_in_every_round() -> None:
     assert calls == ["ours", "peer"] * 4
     assert set(times) == {OURS, "peer"}
     assert medians({OURS: lambda: None}, rounds=1000, seconds=0.0)[OURS] >= 0
+
+
+def test_what_is_slow_and_far_behind_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[medians.__module__], "LONG", 0.01)
+    calls: list[str] = []
+    runs = {
+        OURS: lambda: calls.append("ours"),
+        "slow": lambda: (calls.append("slow"), time.sleep(0.02)),
+        "near": lambda: calls.append("near"),
+    }
+    medians(runs, rounds=3, seconds=9)
+    assert [calls.count(name) for name in ("ours", "slow", "near")] == [4, 2, 4]
 
 
 def test_forward_and_backward_are_both_timed() -> None:

@@ -14,6 +14,8 @@ from attnmask.bench.peers import PEERS, Peer, Run, ours
 from attnmask.bench.problem import Problem
 
 OURS = "attnmask"
+LONG = 1.0  # seconds, of which one round says enough about a peer that is
+FAR = 4  # times as slow as we are
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,18 @@ def compare(
 
 
 def medians(runs: Mapping[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, float]:
-    """Median time of each, in rounds in which each runs once, after one that warms up."""
+    """Median time of each, in rounds in which each runs once, after one that warms up.
+
+    What takes long and is far behind runs in the first round alone.
+    """
     times: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
     began = time.perf_counter()
     while len(times[next(iter(runs))]) < rounds and (time.perf_counter() - began < seconds or not times[OURS]):
         for name, run in runs.items():
+            if times[name] and times[name][0] > max(LONG, FAR * times[OURS][0]):
+                continue
             start = time.perf_counter()
             run()
             _wait()

@@ -11,7 +11,7 @@
 
 namespace attnmask {
 
-constexpr int64_t TILE_ROWS = 128;  // queries of a tile, at most
+constexpr int64_t TILE_ROWS = 64;   // queries of a tile, at most
 constexpr int64_t BLOCK = 512;      // keys of one product, at most; keys are transposed in blocks of it
 constexpr int64_t STEP = 32;        // stretches begin at multiples of it: few shapes, few generated kernels
 constexpr int64_t FEW_ROWS = 4;     // so few rows are computed one by one: nothing has to be transposed for them
