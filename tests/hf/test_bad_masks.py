@@ -177,3 +177,12 @@ def test_other_implementations_are_left_alone() -> None:
     am.hf.register()
     assert tf.masking_utils._preprocess_mask_arguments is before
     assert torch.equal(_run("bert", "sdpa", TOKENS * 0.5), _run("bert", "sdpa", TOKENS))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("made", [Tensor.tolist, Tensor.numpy])
+def test_a_mask_that_is_no_tensor_is_refused(name: str, made: Any) -> None:
+    with pytest.raises(AttributeError):
+        _run(name, "eager", made(TOKENS))
+    with pytest.raises(ArgumentError, match=r"attention_mask is a (list|ndarray)\n.*\n.*torch.as_tensor"):
+        _run(name, "attnmask", made(TOKENS))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
-from attnmask.hf.tiny import tiny_config
+from attnmask.hf.switching import under_attnmask
 from tests.hf.models import CONFIGS, DECODERS, ENCODERS, batch, error, hidden, tiny
 
 TOLERANCE = 5e-6
@@ -274,12 +274,13 @@ def test_registering_again_changes_nothing() -> None:
     assert tf.models.mpnet.modeling_mpnet.MPNetSelfAttention.forward is before
 
 
-@pytest.mark.parametrize("name", ["deberta", "deberta-v2", "bloom"])
-def test_a_model_that_asks_nobody_says_so_when_it_is_made(name: str) -> None:
-    config = tiny_config(name)
-    with pytest.warns(am.hf.OwnAttentionWarning, match="runs attention of its own") as caught:
-        tf.AutoModel.from_config(config, attn_implementation="attnmask")
-    assert type(am.hf.tiny_model(name)).__name__ == caught[0].message.model
+def test_a_model_is_put_back_part_by_part() -> None:
+    model = am.hf.tiny_model("llava")
+    model.set_attn_implementation({"": "sdpa", "vision_config": "eager", "text_config": "sdpa"})
+    with under_attnmask(model):
+        assert model.config.vision_config._attn_implementation == "attnmask"
+    parts = model.config, model.config.vision_config, model.config.text_config
+    assert [part._attn_implementation for part in parts] == ["sdpa", "eager", "sdpa"]
 
 
 def test_mpnet_is_left_alone_under_other_implementations() -> None:

@@ -30,6 +30,14 @@ def test_additive_of_numpy(dtype: str) -> None:
     assert lift("additive", ADDITIVE.numpy().astype(dtype)) == PLAN
 
 
+@pytest.mark.jax
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_additive_of_jax(dtype: str) -> None:
+    jnp = pytest.importorskip("jax.numpy")
+    assert lift("additive", jnp.asarray(ADDITIVE.numpy(), dtype=dtype)) == PLAN
+    assert lift("jax", {"mask": jnp.asarray(PAIRS)}) == PLAN
+
+
 @pytest.mark.parametrize("constant", [-1000, -10000, -65504, -1e9, -np.inf, torch.finfo(torch.float32).min])
 def test_additive_of_every_constant(constant: float) -> None:
     assert lift("additive", np.where(PAIRS, 0.0, constant)) == PLAN

@@ -28,7 +28,7 @@ from attnmask.hf.closures import mask_from_closure, slice_of_keys
 from attnmask.hf.given_mask import SHAPES, check_given_masks, check_keys, plan_of_given
 from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
 from attnmask.hf.notices import UnknownMaskWarning
-from attnmask.hf.own_attention import warn_of_own_attention
+from attnmask.hf.own_attention import keep_own_attention
 from attnmask.hf.packed_mask import PackedMask
 from attnmask.hf.packing import current, narrowed, refuse_mixing
 from attnmask.hf.weighted_models import weights_of_keys
@@ -50,7 +50,7 @@ def register() -> None:
     to. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. What
     transformers would misread in silence is refused: numbers other than 0 and 1 in a 2-D mask, another length.
     A row that attends to nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V.
-    A model that asks no interface, such as BLOOM or DeBERTa, runs as ever, with an OwnAttentionWarning when loaded.
+    A model that asks no interface, such as BLOOM or DeBERTa, runs as under "eager", which an OwnAttentionWarning says.
     Calling it again changes nothing.
 
     Source: https://huggingface.co/docs/transformers/attention_interface
@@ -67,7 +67,7 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
     AttentionInterface.register(NAME, torch.compiler.disable(attention_forward))
     check_given_masks()
-    warn_of_own_attention()
+    keep_own_attention()
     teach_mpnet()
 
 

@@ -54,7 +54,7 @@ class MaterializedMaskWarning(UserWarning):
 
 
 class OwnAttentionWarning(UserWarning):
-    """A model asks no AttentionInterface: under ``attn_implementation="attnmask"`` it runs its own attention as ever.
+    """A model asks no AttentionInterface: ``attn_implementation="attnmask"`` was taken for "eager".
 
     Attributes:
         model: name of its class.
@@ -62,6 +62,6 @@ class OwnAttentionWarning(UserWarning):
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f'{model} runs attention of its own: in its layers attn_implementation="attnmask" changes nothing'
+            f'{model} runs attention of its own: attn_implementation="attnmask" does nothing for it, "eager" was set'
         )
         self.model = model

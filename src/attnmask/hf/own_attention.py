@@ -1,30 +1,51 @@
-"""Models that ask no AttentionInterface: the string changes nothing in them, which is said."""
+"""Models that ask no AttentionInterface: under our name they run as under "eager", which is said."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, PreTrainedModel
 
 from attnmask.hf.model_mask import NAME
 from attnmask.hf.notices import OwnAttentionWarning
 
 
 @cache
-def warn_of_own_attention() -> None:
-    """Let transformers warn where a model is loaded or made under our name for nothing; once, however often called."""
+def keep_own_attention() -> None:
+    """Let transformers make models of their own attention under "eager" where it is told our name; once.
+
+    Under our name they would be handed masks that they add to scores, or invert.
+    """
     check: Any = PreTrainedModel._check_and_adjust_attn_implementation  # pyright: ignore
-    PreTrainedModel._check_and_adjust_attn_implementation = _warning(check)  # pyright: ignore
+    PreTrainedModel._check_and_adjust_attn_implementation = _keeping(check)  # pyright: ignore
 
 
-def _warning(original: Callable[..., str]) -> Callable[..., str]:
+def _keeping(original: Callable[..., str]) -> Callable[..., str]:
     @wraps(original)
     def check(self: Any, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
-        if attn_implementation == NAME and not self._can_set_attn_implementation():
-            warnings.warn(OwnAttentionWarning(type(self).__name__), stacklevel=3)
+        if attn_implementation == NAME:
+            module = sys.modules.get(type(self).__module__)
+            names = vars(module) if module else {}
+            _fill_tables(names)
+            if not (self._can_set_attn_implementation() or _asks_interface(names)):
+                warnings.warn(OwnAttentionWarning(type(self).__name__), stacklevel=3)
+                attn_implementation = "eager"
         return original(self, attn_implementation, *args, **kwargs)
 
     return check
+
+
+def _asks_interface(names: dict[str, Any]) -> bool:
+    """Whether a module holds an interface: transformers looks for one way to ask it, in source that may be gone."""
+    return any(isinstance(value, AttentionInterface) for value in names.values())
+
+
+def _fill_tables(names: dict[str, Any]) -> None:
+    """Let layers be chosen under our name where a module keeps them by implementation, as GIT does for its texts."""
+    for name, table in names.items():
+        if name.endswith("_ATTENTION_CLASSES"):
+            table.setdefault(NAME, table["eager"])

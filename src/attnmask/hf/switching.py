@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attnmask.hf.model_mask import NAME
 from attnmask.hf.sharing import Sharing
@@ -26,7 +26,14 @@ def under_attnmask(model: PreTrainedModel) -> AbstractContextManager[None]:
 def _switch(model: PreTrainedModel) -> ExitStack:
     """What undoes it; undone at once where it fails halfway."""
     with ExitStack() as undo:
-        found = str(model.config._attn_implementation)  # pyright: ignore[reportPrivateUsage]
+        found = _implementations(model.config)
         undo.callback(lambda: model.set_attn_implementation(found))
         model.set_attn_implementation(NAME)
         return undo.pop_all()
+
+
+def _implementations(config: Any) -> dict[str, str]:
+    """What each part of a model runs under: its vision tower may run under another than its text."""
+    parts: dict[str, Any] = {name: getattr(config, name, None) for name in config.sub_configs}
+    found = {"": config} | {name: part for name, part in parts.items() if part is not None}
+    return {name: str(part._attn_implementation) for name, part in found.items()}

@@ -47,9 +47,11 @@ class FrozenArray:
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """NumPy view of a list, a NumPy array, or a torch tensor of any dtype on any device."""
+    """NumPy view of a list, an array of NumPy or JAX, or a torch tensor of any dtype on any device."""
     if not hasattr(value, "detach"):
-        return np.asarray(value)
+        array = np.asarray(value)
+        # To NumPy, JAX's bfloat16 is of no kind of number.
+        return array.astype(np.float32) if "float" in array.dtype.name and array.dtype.kind != "f" else array
     tensor = value.detach().cpu()
     # NumPy has no bfloat16; float32 holds every value of the narrower formats.
     narrow = tensor.is_floating_point() and tensor.element_size() < 4
