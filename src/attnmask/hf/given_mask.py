@@ -45,12 +45,13 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
         encoder_hidden_states: Tensor | None = None,
     ) -> Any:
         arguments = inputs_embeds, attention_mask, past_key_values, position_ids, layer_idx, encoder_hidden_states
-        if config._attn_implementation == NAME and isinstance(attention_mask, list | tuple | np.ndarray):
+        if config._attn_implementation != NAME or isinstance(attention_mask, PackedMask):
+            return original(config, *arguments)
+        if isinstance(attention_mask, list | tuple | np.ndarray):
             kind: str = type(cast(Any, attention_mask)).__name__
             fix = "give a tensor: torch.as_tensor(attention_mask)"
             raise ArgumentError(f"attention_mask is a {kind}", where=WHERE, fix=fix)
-        on_two_axes = isinstance(attention_mask, Tensor) and attention_mask.ndim == 2
-        if config._attn_implementation != NAME or not on_two_axes or isinstance(attention_mask, PackedMask):
+        if not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2:
             return original(config, *arguments)
         _check_between_graphs(attention_mask, len(inputs_embeds))
         found = original(config, *arguments)

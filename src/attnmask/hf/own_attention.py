@@ -30,8 +30,9 @@ def _keeping(original: Callable[..., str]) -> Callable[..., str]:
         if attn_implementation == NAME:
             module = sys.modules.get(type(self).__module__)
             names = vars(module) if module else {}
-            _fill_tables(names)
-            if not (self._can_set_attn_implementation() or _asks_interface(names)):
+            if self._can_set_attn_implementation() or _asks_interface(names):
+                _fill_tables(names)
+            else:
                 warnings.warn(OwnAttentionWarning(type(self).__name__), stacklevel=3)
                 attn_implementation = "eager"
         return original(self, attn_implementation, *args, **kwargs)
