@@ -73,9 +73,8 @@ def call_of(seed: int) -> Call:
         mask, given = am.compile(mask, q=draw.Q, k=draw.K, batch=draw.B, heads=draw.H, offset=draw.offset), {}
     dtype, width, width_v = chance.choice(DTYPES), chance.choice(WIDTHS), chance.choice(WIDTHS)
     width_v = width if chance.random() < 0.7 else width_v
-    shapes = [(draw.B, heads, length, size) for heads, length, size in (
-        (draw.H, draw.Q, width), (kv_heads, draw.K, width), (kv_heads, draw.K, width_v), (draw.H, draw.Q, width_v)
-    )]  # fmt: skip
+    on_q, on_k = (draw.B, draw.H, draw.Q), (draw.B, kv_heads, draw.K)
+    shapes = [(*on_q, width), (*on_k, width), (*on_k, width_v), (*on_q, width_v)]
     narrow = dtype == torch.float16  # whose largest number is 65504
     loud = chance.choice((0.1, 1, 1, 1, 4, 4 if narrow else 20))
     q, k, v, grad = (torch.randn(shape, dtype=torch.float64) for shape in shapes)
@@ -90,8 +89,7 @@ def call_of(seed: int) -> Call:
 
 def _poison(chance: random.Random, q: Tensor, k: Tensor, v: Tensor, pairs: Tensor) -> None:
     """Non-finite or huge values at keys that no row attends to, and in rows without a key."""
-    B, kv_heads, K, _ = k.shape
-    unseen = ~pairs.unflatten(1, (kv_heads, -1)).flatten(2, 3).any(2)
+    unseen = ~pairs.unflatten(1, (k.shape[1], -1)).flatten(2, 3).any(2)
     for x, where in ((k, unseen), (v, unseen), (q, ~pairs.any(-1))):
         value = chance.choice((*POISON, 1e30))
         x[where & (torch.rand(where.shape) < 0.7)] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,9 @@ def flash_varlen(form: Any, Q: int, K: int, options: dict[str, Any]) -> Bools:
     right = 0 if given.get("causal") else right
     longest = [given[name] for name in (("max_q", "max_k") if ours else ("max_seqlen_q", "max_seqlen_k"))]
     pieces = []
-    for (q0, q1), (k0, k1) in zip(zip(cu_q, cu_q[1:], strict=False), zip(cu_k, cu_k[1:], strict=False), strict=True):
-        assert q1 - q0 <= longest[0] and k1 - k0 <= longest[1]
+    for (q0, q1), (k0, k1) in zip(pairwise(cu_q), pairwise(cu_k), strict=True):
+        assert q1 - q0 <= longest[0]
+        assert k1 - k0 <= longest[1]
         pairs = band(np.arange(q1 - q0) + (k1 - k0) - (q1 - q0), k1 - k0, left, right)[0, 0]
         pieces.append((_numbers(form.indices_q)[q0:q1], _numbers(form.indices_k)[k0:k1], pairs))
     return _sequences((options["B"], Q, K), pieces)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 import random
+import sys
 import time
 import traceback
 from collections import Counter
@@ -146,9 +147,7 @@ def _report(total: Tally, masks: int, seed: int, seconds: float, processes: int)
 def _machine() -> str:
     import numpy
 
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, NumPy {numpy.__version__}"
-    )
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {sys.version.split()[0]}, NumPy {numpy.__version__}"
 
 
 def again(number: int, call: bool) -> int:

@@ -76,7 +76,7 @@ def disguised(array: np.ndarray, chance: random.Random, torch_too: bool = False)
         array = np.repeat(array, 2, axis=-1)[..., ::2]
     if kind == 4:
         array = array[..., ::-1].copy()[..., ::-1]
-    if kind == 5 and array.ndim == 2 and not array.dtype.kind == "b":
+    if kind == 5 and array.ndim == 2 and array.dtype.kind != "b":
         array = np.ascontiguousarray(array.T).T
     if kind == 6:
         return _as_tensor(array, chance)

@@ -77,8 +77,8 @@ def ask_format(case: Case, name: str) -> str:
     try:
         form = case.plan.to(name, **options)
     except CannotExpressError as refused:
-        assert name not in ALWAYS, f"{where} is refused: {refused}"
-        assert refused.reasons and all(refused.reasons)
+        if name in ALWAYS or not refused.reasons or not all(refused.reasons):
+            raise AssertionError(f"{where} is refused") from refused
         return "refused"
     own = {**options, "B": options.get("batch", case.plan.B)}
     same_pairs(where, READERS[name](form, case.Q, case.K, own), case.want)

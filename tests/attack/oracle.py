@@ -1,8 +1,8 @@
 """What every mask means, as plain formulas over all pairs; it shares no code with the package that it judges.
 
 A mask is a tree of tuples: ``("and", tree, ...)``, ``("or", tree, ...)``, ``("xor", left, right)``, ``("not", tree)``,
-``("minus", left, right)``, ``("shift", tree, n)``, ``("per_head", tree, ...)``, or an atom ``(name, {argument: value})``
-with the arguments of the public function of that name. Values are numbers, lists and NumPy arrays.
+``("minus", left, right)``, ``("shift", tree, n)``, ``("per_head", tree, ...)``, or an atom, ``(name, arguments)``, with
+the dict of arguments of the public function of that name. Values are numbers, lists and NumPy arrays.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def tokens_of(ids: NDArray[Any], pad_id: int | None, side: str | None) -> Bools:
 
 def documents(at: Points, lengths: Any = None, ids: Any = None, cu_seqlens: Any = None) -> Bools:
     if cu_seqlens is not None:
-        lengths = [after - before for before, after in zip(cu_seqlens, cu_seqlens[1:], strict=False)]
+        lengths = [after - before for before, after in pairwise(cu_seqlens)]
     return same_id(ids_from_lengths(lengths) if ids is None else ids, at)
 
 

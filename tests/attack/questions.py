@@ -203,7 +203,7 @@ def ask_copies(case: Case) -> None:
     duplicate = case.chance.choice(copies)
     hash(case.plan)
     plan, mask = duplicate(case.plan), duplicate(case.mask)
-    assert plan == case.plan and mask == case.mask == plan.mask, "a copy is not equal"
+    assert (plan, mask, plan.mask) == (case.plan, case.mask, case.mask), "a copy is not equal"
     same("the hash of a copy", (hash(plan), hash(mask)), (hash(case.plan), hash(case.mask)))
     same("the offset of a copy", plan.offset, case.offset)
     assert not any(array.flags.writeable for array in (plan.runs.indptr, plan.runs.starts, plan.runs.stops))

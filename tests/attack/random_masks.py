@@ -150,9 +150,9 @@ class Drawer:
 
     def layers(self, rows: int, columns: int) -> Bools:
         """(rows, columns), or with items and heads before them."""
-        return self.bools(rows, columns) if self.chance.random() < 0.5 else self.bools(
-            self.items(), self.chance.choice((1, self.H)), rows, columns
-        )  # fmt: skip
+        if self.chance.random() < 0.5:
+            return self.bools(rows, columns)
+        return self.bools(self.items(), self.chance.choice((1, self.H)), rows, columns)
 
     def ids(self, length: int) -> list[int]:
         """Ids of positions: one after the other, or coming back."""
@@ -172,13 +172,11 @@ class Drawer:
     def parents(self) -> Any:
         length = self.chance.randint(0, self.longest)
         back = self.chance.choice((1, 2, 4))
-        rows = [
-            [
-                max(node - self.chance.randint(1, back), -1) if self.chance.random() < 0.9 else -1
-                for node in range(length)
-            ]
-            for _ in range(self.items())
-        ]
+
+        def parent(node: int) -> int:
+            return max(node - self.chance.randint(1, back), -1) if self.chance.random() < 0.9 else -1
+
+        rows = [[parent(node) for node in range(length)] for _ in range(self.items())]
         return np.array(rows[0] if len(rows) == 1 and self.chance.random() < 0.5 else rows, dtype=np.int64)
 
 

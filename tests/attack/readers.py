@@ -38,7 +38,8 @@ def array(value: Any) -> np.ndarray:
 def added(value: Any) -> Bools:
     """Of what is added to the scores, 0 attends."""
     values = array(value)
-    assert values.dtype.kind == "f" and ((values == 0) | (values <= -1000)).all()
+    assert values.dtype.kind == "f"
+    assert ((values == 0) | (values <= -1000)).all()
     return values == 0
 
 
@@ -96,7 +97,7 @@ def flex(form: Any, Q: int, K: int, options: dict[str, Any]) -> Bools:
         _blocks(array(counts), array(indices), columns, rows, (B, H, K, Q)).swapaxes(2, 3)
         for counts, indices in ((form.q_num_blocks, form.q_indices), (form.full_q_num_blocks, form.full_q_indices))
     ]
-    assert (by_key[0] == partial).all() and (by_key[1] == full).all(), "the lists by key are other blocks"
+    assert np.array_equal(by_key, [partial, full]), "the lists by key are other blocks"
     assert not (partial & full).any(), "a block is partial and full"
     return full | (partial & said)
 
