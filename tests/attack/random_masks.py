@@ -99,7 +99,7 @@ class Drawer:
     def _offset(self) -> int:
         kind = self.chance.randrange(20)
         if kind == 0:
-            return self.chance.choice((-1, 1)) * self.chance.choice((HUGE, 2**30, 10**6, 1000))
+            return self.chance.choice((-1, 1)) * self.chance.choice((HUGE - 24, 2**30, 10**6, 1000))
         if kind < 11:
             return self.chance.choice((0, self.K - self.Q))
         return self.chance.randint(-8, 20)
