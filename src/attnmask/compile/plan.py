@@ -159,6 +159,10 @@ class Plan:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[type[Plan], tuple[Runs, int, Mask | None]]:
+        # A hash that was computed here is another one in the process that unpickles the plan.
+        return Plan, (self.runs, self.offset, self.mask)
+
     def __repr__(self) -> str:
         sizes = f"B={self.B}, H={self.H}, Q={self.Q}, K={self.K}"
         return f"Plan({sizes}, pairs={self.pairs}, density={self.density:.3f}, empty_rows={self.empty_rows})"
