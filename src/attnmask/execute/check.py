@@ -72,7 +72,8 @@ def weights_on_four_axes(weights: Tensor, q: Tensor, k: Tensor, scale: float) ->
         raise ArgumentError(
             f"scale is {scale}", where="attention(scale=)", fix="with weights, give a finite scale but 0"
         )
-    return weights.reshape(shape).to(torch.promote_types(weights.dtype, torch.float32))
+    dtype = torch.promote_types(torch.promote_types(weights.dtype, q.dtype), torch.float32)
+    return weights.reshape(shape).to(dtype)
 
 
 def _fits(weights: Tensor, sizes: tuple[int, ...]) -> bool:
