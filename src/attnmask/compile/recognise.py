@@ -131,6 +131,9 @@ def _chunks(outline: Outline) -> Iterator[Mask]:
     for size in chunk_size_guesses(outline.runs):
         yield chunked(size)
         yield causal() & chunked(size)
+        back = (outline.position // size - outline.first // size)[outline.some]
+        if back.max() >= 0:
+            yield block_causal(size, left=int(back.max()))
     yield block_causal(int(outline.stop[outline.some].min()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from attnmask.conventions import IntArray
@@ -10,52 +12,58 @@ from attnmask.mask.run_table import RunTable, range_of
 from attnmask.mask.stretches import Stretches
 
 
-def bounds_of_equal_ids(queries: Stretches, keys: Stretches, first: int, count: int, within: KeyRange) -> Bounds:
-    """The runs of keys whose id is that of the query.
+@dataclass(frozen=True)
+class EqualIds:
+    """Queries and keys by their ids; a negative id sees nothing.
 
-    Args:
-        queries, keys: their ids; a query with a negative id sees nothing.
-        first, count: the queries asked about, as positions among ``queries``.
-        within: keys that matter.
+    Attributes:
+        queries: the ids of queries.
+        table: a row for each id of each item, of its stretches of keys.
+        row: int64 (items, stretches), the row of the table that each stretch of queries sees, -1 for none.
+        come_back: whether an id has several stretches of keys, so that a query may have as many runs.
     """
-    table, heads = _table_of_ids(keys)
-    items = max(queries.items, keys.items)
-    row = _rows_of_ids(queries, keys, heads, items)
-    if len(heads[0]) == len(table.rows):
-        bounds = (np.append(bound, 0)[row] for bound in (table.starts, table.stops))
-        starts, stops = (queries.spread(bound, first, count, outside=0)[:, None] for bound in bounds)
-        return Bounds(starts.shape, starts, stops)
-    row = queries.spread(row, first, count, outside=-1)[:, None]
-    low, high = (np.broadcast_to(bound, row.shape) for bound in range_of(within, items, 1))
-    counts, starts, stops = table.within(row, low, high)
-    return Bounds(row.shape, starts, stops, counts)
+
+    queries: Stretches
+    table: RunTable
+    row: IntArray
+    come_back: bool
+
+    def bounds(self, first: int, count: int, within: KeyRange) -> Bounds:
+        """The runs of some queries, counted among the ids, in a range of keys."""
+        if not self.come_back:
+            of_stretch = (np.append(bound, 0)[self.row] for bound in (self.table.starts, self.table.stops))
+            starts, stops = (self.queries.spread(bound, first, count, outside=0)[:, None] for bound in of_stretch)
+            return Bounds(starts.shape, starts, stops)
+        row = self.queries.spread(self.row, first, count, outside=-1)[:, None]
+        low, high = (np.broadcast_to(bound, row.shape) for bound in range_of(within, len(row), 1))
+        counts, starts, stops = self.table.within(row, low, high)
+        return Bounds(row.shape, starts, stops, counts)
 
 
-def ids_come_back(keys: Stretches) -> bool:
-    """Whether an id has several stretches in an item, so that a query may have as many runs."""
-    table, heads = _table_of_ids(keys)
-    return len(heads[0]) < len(table.rows)
-
-
-def _table_of_ids(keys: Stretches) -> tuple[RunTable, tuple[IntArray, IntArray]]:
-    """A row for each id of each item: its stretches of keys; and the item and id of each row."""
+def equal_ids(queries: Stretches, keys: Stretches) -> EqualIds:
+    """Look up which keys the queries see."""
     item, column = np.nonzero((keys.ids.values >= 0) & (keys.ends.values > keys.begins))
     ids = keys.ids.values[item, column]
     order = np.lexsort((column, ids, item))
     item, column, ids = item[order], column[order], ids[order]
     head = np.append(True, (np.diff(item) != 0) | (np.diff(ids) != 0))[: len(ids)]
-    bounds = keys.begins[item, column], keys.ends.values[item, column]
-    return RunTable(np.cumsum(head) - 1, *bounds, int(bounds[1].max(initial=0))), (item[head], ids[head])
+    begins, ends = keys.begins[item, column], keys.ends.values[item, column]
+    table = RunTable(np.cumsum(head) - 1, begins, ends, int(ends.max(initial=0)))
+    of_item = item[head] if keys.items > 1 else None
+    return EqualIds(queries, table, _rows(queries, of_item, ids[head], keys.items), not head.all())
 
 
-def _rows_of_ids(queries: Stretches, keys: Stretches, heads: tuple[IntArray, IntArray], items: int) -> IntArray:
-    """The row of the table that each stretch of queries sees, -1 for none, (items, stretches)."""
+def _rows(queries: Stretches, item: IntArray | None, ids: IntArray, items: int) -> IntArray:
+    """The row of the table of each stretch of queries; the table has these items, or one for all, and these ids."""
+    items = max(items, queries.items)
     asked = np.broadcast_to(queries.ids.values, (items, queries.ids.values.shape[1]))
-    names = np.unique(heads[1])
+    names = np.unique(ids)
     if not len(names):
         return np.full(asked.shape, -1)
     name = np.minimum(np.searchsorted(names, asked), len(names) - 1)
-    of_item = np.arange(items)[:, None] * (keys.items > 1) * len(names)
-    codes = heads[0] * len(names) + np.searchsorted(names, heads[1])
-    row = np.minimum(np.searchsorted(codes, of_item + name), len(codes) - 1)
-    return np.where((codes[row] == of_item + name) & (names[name] == asked), row, -1)
+    known = np.searchsorted(names, ids)
+    wanted = name
+    if item is not None:
+        known, wanted = known + item * len(names), name + np.arange(items)[:, None] * len(names)
+    row = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where((known[row] == wanted) & (names[name] == asked), row, -1)

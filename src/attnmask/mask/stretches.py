@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,10 +60,12 @@ class Stretches:
             int64 (B or items, count); the cost does not depend on the lengths.
         """
         found = np.full((len(values), count), outside, dtype=np.int64)
-        borders = np.concatenate([np.zeros((self.items, 1), np.int64), self.ends.values], axis=1)
-        edges = np.clip(borders - first, 0, count)
-        for row, own, at in zip(found, values, np.broadcast_to(edges, (len(values), edges.shape[1])), strict=True):
-            row[at[0] : at[-1]] = np.repeat(own, np.diff(at))
+        for item, (row, own) in enumerate(zip(found, values, strict=True)):
+            ends = self.ends.values[item * (self.items > 1)]
+            reached = slice(np.searchsorted(ends, first, "right"), np.searchsorted(ends, first + count) + 1)
+            ends = np.clip(ends[reached] - first, 0, count)
+            begin = min(max(-first, 0), count)
+            row[begin : ends[-1] if len(ends) else 0] = np.repeat(own[reached], np.diff(ends, prepend=begin))
         return found
 
     @cached_property
@@ -97,9 +100,9 @@ def stretches_from_ids(value: object, name: str, where: str) -> Stretches:
     return _stretches([last + 1 for last in items], [row[last] for row, last in zip(ids, items, strict=True)])
 
 
-def stretches_from_lengths(value: object, name: str, where: str) -> Stretches:
+def stretches_from_lengths(value: Any, name: str, where: str) -> Stretches:
     """The stretches of documents of given lengths, shape (documents,), or one such list per item."""
-    items = [value] if not is_ragged(value) else list(value)  # type: ignore[call-overload]
+    items: list[Any] = list(value) if is_ragged(value) else [value]
     if not items:
         raise ArgumentError(f"{name} has no batch item", where=f"{where}({name}=)", fix="give one list per item")
     lengths = [_lengths(item, name, where) for item in items]
@@ -118,7 +121,7 @@ def lengths_from_bounds(value: object, name: str, where: str) -> IntArray:
     return np.diff(borders)
 
 
-def _lengths(item: object, name: str, where: str) -> IntArray:
+def _lengths(item: Any, name: str, where: str) -> IntArray:
     if getattr(item, "shape", None) != () and isinstance(item, Sized) and not len(item):
         return np.zeros(0, dtype=np.int64)
     lengths = lengths_per_item(item, name, where).values
@@ -136,11 +139,11 @@ def _stretches_from_rows(lengths: Iterable[IntArray]) -> Stretches:
 
 
 def _stretches(ends: Sequence[IntArray], ids: Sequence[IntArray]) -> Stretches:
-    """Of one array per item; stretches without an id at the end are left out."""
-    count = max((int(np.flatnonzero(own >= 0)[-1]) + 1 if (own >= 0).any() else 0) for own in ids)
-    all_ends, all_ids = np.zeros((len(ids), count), np.int64), np.full((len(ids), count), -1, np.int64)
-    for row, (own_ends, own_ids) in enumerate(zip(ends, ids, strict=True)):
-        own = min(len(own_ids), count)
-        all_ends[row, :own], all_ids[row, :own] = own_ends[:own], own_ids[:own]
-        all_ends[row, own:] = all_ends[row, own - 1] if own else 0
+    """Of one array per item; stretches without an id at the end of an item are left out."""
+    counts = [int(np.flatnonzero(np.append(0, own) >= 0)[-1]) for own in ids]
+    all_ends = np.zeros((len(ids), max(counts)), np.int64)
+    all_ids = np.full_like(all_ends, -1)
+    for row, (own_ends, own_ids, count) in enumerate(zip(ends, ids, counts, strict=True)):
+        all_ends[row, :count], all_ids[row, :count] = own_ends[:count], own_ids[:count]
+        all_ends[row, count:] = own_ends[count - 1] if count else 0
     return Stretches(FrozenArray(all_ends), FrozenArray(all_ids))

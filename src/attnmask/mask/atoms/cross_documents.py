@@ -12,7 +12,7 @@ import numpy as np
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Domain, Points
-from attnmask.mask.equal_ids import bounds_of_equal_ids, ids_come_back
+from attnmask.mask.equal_ids import EqualIds, equal_ids
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
 from attnmask.mask.stretches import Stretches, lengths_from_bounds, stretches_from_ids, stretches_from_lengths
@@ -34,17 +34,17 @@ class CrossDocuments(Atom):
     @property
     def costly(self) -> bool:
         """Documents that come back after others may have as many runs as tokens."""
-        return self._come_back
+        return self._equal_ids.come_back
 
     @cached_property
-    def _come_back(self) -> bool:
-        return ids_come_back(self.keys)
+    def _equal_ids(self) -> EqualIds:
+        return equal_ids(self.queries, self.keys)
 
     def bounds(self, domain: Domain) -> Bounds:
         return self.bounds_within(domain, all_keys(domain))
 
     def bounds_within(self, domain: Domain, within: KeyRange) -> Bounds:
-        return bounds_of_equal_ids(self.queries, self.keys, domain.shift, domain.Q, within)
+        return self._equal_ids.bounds(domain.shift, domain.Q, within)
 
     def sizes(self) -> dict[str, int]:
         return {"B": max(self.queries.items, self.keys.items)}
