@@ -10,12 +10,12 @@ from attnmask.audit import trace as trace
 from attnmask.compile import Plan as Plan
 from attnmask.compile import compile as compile
 from attnmask.errors import AttnMaskError as AttnMaskError
-from attnmask.mask.atoms import bigbird_layout as bigbird_layout
 from attnmask.mask.atoms import block_causal as block_causal
 from attnmask.mask.atoms import block_diffusion as block_diffusion
 from attnmask.mask.atoms import blocks as blocks
 from attnmask.mask.atoms import causal as causal
 from attnmask.mask.atoms import chunked as chunked
+from attnmask.mask.atoms import cross_documents as cross_documents
 from attnmask.mask.atoms import cross_padding as cross_padding
 from attnmask.mask.atoms import dense as dense
 from attnmask.mask.atoms import dilated as dilated
@@ -26,6 +26,8 @@ from attnmask.mask.atoms import global_tokens as global_tokens
 from attnmask.mask.atoms import grid as grid
 from attnmask.mask.atoms import padding as padding
 from attnmask.mask.atoms import per_head as per_head
+from attnmask.mask.atoms import placed as placed
+from attnmask.mask.atoms import preceding_images as preceding_images
 from attnmask.mask.atoms import predicate as predicate
 from attnmask.mask.atoms import prefix as prefix
 from attnmask.mask.atoms import shared_prefix as shared_prefix
@@ -33,6 +35,7 @@ from attnmask.mask.atoms import sinks as sinks
 from attnmask.mask.atoms import spans as spans
 from attnmask.mask.atoms import tree as tree
 from attnmask.mask.atoms import window as window
+from attnmask.mask.atoms.blocks import bigbird_layout as bigbird_layout
 from attnmask.mask.expr import Mask as Mask
 from attnmask.mask.parse import mask_from_text as mask_from_text
 from attnmask.targets import lift as lift
