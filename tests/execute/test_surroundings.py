@@ -85,6 +85,11 @@ def _of(backend: str) -> Callable[[Tensor], Tensor]:
     return lambda x: am.attention(x, x, x * 2, PLAN, backend=backend)
 
 
+# torch itself loads code that it calls deprecated.
+uses_script = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+
+
+@uses_script
 def test_function_transforms_run_by_plain_operations_and_are_exact() -> None:
     x, step = tensors((1, 2, 6, 4), (1, 2, 6, 4))
     many = torch.stack([x, step, x - step])
@@ -102,6 +107,7 @@ def test_function_transforms_run_by_plain_operations_and_are_exact() -> None:
     torch.testing.assert_close(out.tangent, tangent)
 
 
+@uses_script
 @pytest.mark.parametrize(("backend", "dtype"), [("tiled", torch.float64), ("native", torch.float32)])
 def test_kernels_refuse_function_transforms(backend: str, dtype: torch.dtype) -> None:
     x = tensors((1, 2, 6, 4), dtype=dtype)[0]
@@ -196,8 +202,6 @@ def test_a_predicate_is_asked_anew_on_every_call() -> None:
     before = [am.attention(x, x, x, mask) for mask in masks]
     ids[15:] = 1
     for mask, old in zip(masks, before, strict=True):
-        if mask is masks[4]:  # whose shift leaves the array
-            continue
         new = am.attention(x, x, x, mask)
         assert torch.equal(new, am.attention(x, x, x, am.compile(mask, q=20)))
         assert not torch.equal(new, old)
