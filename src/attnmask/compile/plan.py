@@ -231,14 +231,17 @@ class Plan:
         Returns:
             An object with ``name`` and ``why``.
 
+        Raises:
+            ArgumentError: ``attention`` would refuse such queries.
+
         >>> import torch
         >>> from attnmask.mask.atoms import causal
         >>> print(compile(causal(), q=4).backend_for(torch.zeros(1, 1, 4, 8, dtype=torch.float64)))
         tiled (native: tensors are torch.float64, it is written for float32 and bfloat16)
         """
-        from attnmask.execute.backend import Call, backend_of
+        from attnmask.execute.backend import backend_for_queries
 
-        return backend_of("auto", Call(q, self))
+        return backend_for_queries(q, self)
 
     def diff(self, other: Plan) -> Diff:
         """The pairs in which two plans differ; empty, and false, iff they are equal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache, partial
 from typing import Any, Literal, cast, overload
 
@@ -14,20 +13,42 @@ from attnmask.compile.algebra import common_shape, intersect
 from attnmask.compile.plan import Plan, compile
 from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.execute.backend import Call, backend_of
-from attnmask.execute.check import check_plan, check_tensors, weights_on_four_axes
+from attnmask.execute.check import (
+    check_fit,
+    check_options,
+    check_plan,
+    check_tensor,
+    usable_scale,
+    weights_on_four_axes,
+)
 from attnmask.execute.flex import attention_by_flex
 from attnmask.execute.fold import folded, of_one_width, under_autocast, unfolded
 from attnmask.execute.guard import guarded
 from attnmask.execute.native.function import Settings, native_attention
 from attnmask.execute.reference import attention_reference
 from attnmask.execute.schedule import Schedule, flat_runs, schedule_from_runs, schedule_of
+from attnmask.execute.surroundings import refuse_tracing, transform_around, use_one_thread_if_forked
 from attnmask.execute.tiled import TiledAttention
 from attnmask.execute.varlen import attention_by_varlen
-from attnmask.execute.weights import EXTRA, ZeroWeightGradient, with_weight_columns
-from attnmask.mask.expr import Mask
+from attnmask.execute.weights import EXTRA, ZeroWeightGradient, overflow, with_weight_columns
+from attnmask.mask.atoms.predicate import Predicate
+from attnmask.mask.expr import Mask, atoms_of
 
 ON_CUDA = {"varlen": attention_by_varlen, "flex": attention_by_flex}
-compile_cached = lru_cache(maxsize=32)(compile)
+_kept = lru_cache(maxsize=32, typed=True)(compile)
+
+
+def compile_cached(mask: Mask, **lengths: Any) -> Plan:
+    """``compile``, whose last results are kept; not those of a predicate, whose function may answer otherwise later."""
+    return _kept(mask, **lengths) if _always_means_the_same(mask, lengths) else compile(mask, **lengths)
+
+
+def _always_means_the_same(mask: Mask, lengths: dict[str, Any]) -> bool:
+    try:
+        hash((mask, *lengths.values()))
+        return not any(isinstance(atom, Predicate) for atom in atoms_of(mask))
+    except (TypeError, RecursionError):  # no mask, no number, or nested too deeply: compile says so
+        return False
 
 
 @overload
@@ -124,13 +145,20 @@ def attend(
     align: str | None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """What ``attention`` does, without its defaults."""
+    use_one_thread_if_forked()
+    refuse_tracing()
+    check_options(mask, offset, align, return_lse)
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        check_tensor(x, name)
     q, k, v = under_autocast(q, k, v)
-    check_tensors(q, k, v)
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    check_fit(q, k, v)
+    scale = usable_scale(scale, q)
     plan = mask if isinstance(mask, Plan) else _compiled(q, k, mask, offset, align)
     check_plan(plan, q, k)
     w = None if weights is None else weights_on_four_axes(weights, q, k, scale)
-    call = Call(q, plan, weighted=w is not None, per_pair=w is not None and w.shape[2] > 1, scale=scale)
+    weighted = {"weighted": w is not None, "per_pair": w is not None and w.shape[2] > 1}
+    around = transform_around(q, k, v, *([] if w is None else [w]))
+    call = Call(q, plan, **weighted, scale=scale, overflows=overflow(w, q, scale), transform=around)
     chosen, something_to_do = backend_of(backend, call).name, bool(q.numel() and k.numel())
     if chosen in ("native", "tiled") and something_to_do:
         out, lse = _by_runs(q, k, v, plan, w, scale, chosen)

@@ -5,27 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError
+from attnmask.execute.check import check_rows, check_tensor
 from attnmask.execute.flex import DTYPES as FLEX_DTYPES
 from attnmask.execute.flex import LEAST_WIDTH
 from attnmask.execute.native.build import what_is_missing
 from attnmask.execute.native.function import DTYPES
+from attnmask.execute.surroundings import transform_around
 from attnmask.execute.varlen import DTYPES as VARLEN_DTYPES
 from attnmask.execute.varlen import MOST_WIDTH, packing_from_plan
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a choice depends on: an example of the queries, the set, whether there are weights, and the scale."""
+    """What a choice depends on.
+
+    Attributes:
+        q: an example of the queries. plan: the set. weighted, per_pair: whether there are weights, and of pairs.
+        scale: factor of the scores. overflows: whether a weight's logarithm over the scale is beyond q's dtype.
+        transform: torch's transform around the call, in words.
+    """
 
     q: Tensor
     plan: Plan
     weighted: bool = False
     per_pair: bool = False
     scale: float = 1.0
+    overflows: bool = False
+    transform: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ def backend_of(wanted: str, call: Call) -> Backend:
     Raises:
         ArgumentError: there is no such backend, or it cannot run this.
     """
-    if wanted not in BACKENDS:
+    if not isinstance(wanted, str) or wanted not in BACKENDS:
         raise ArgumentError(f"backend is {wanted!r}", where="attention(backend=)", fix=f"give one of {BACKENDS}")
     if wanted != "auto":
         return _asked_for(wanted, call)
@@ -60,6 +71,21 @@ def backend_of(wanted: str, call: Call) -> Backend:
     first = next(name for name, obstacles in against.items() if not obstacles)
     better = list(against)[: list(against).index(first)]
     return Backend(first, "; ".join(f"{name}: {', '.join(against[name])}" for name in better))
+
+
+def backend_for_queries(q: Tensor, plan: Plan) -> Backend:
+    """The backend that ``attention`` chooses for queries under a plan.
+
+    Args:
+        q: queries (B, H, Q, D). plan: the set.
+
+    Raises:
+        ArgumentError: ``attention`` would refuse such queries.
+    """
+    where = "plan.backend_for"
+    check_tensor(q, "q", where)
+    check_rows(plan, q, where)
+    return backend_of("auto", Call(q, plan, transform=transform_around(q)))
 
 
 def _asked_for(wanted: str, call: Call) -> Backend:
@@ -74,10 +100,16 @@ def _against_runs(call: Call) -> list[str]:
     found = {
         f"tensors are on {call.q.device.type}, it runs on cpu": call.q.device.type != "cpu",
         "weights are per pair": call.per_pair,
-        # A masked score of -inf is multiplied by the scale.
-        f"scale is {call.scale}": call.scale <= 0,
+        # A masked score of -inf is multiplied by the scale, in float32.
+        f"scale is {call.scale}": call.scale < torch.finfo(torch.float32).tiny,
+        f"a weight's logarithm over the scale is beyond {call.q.dtype}": call.overflows,
     }
-    return [reason for reason, holds in found.items() if holds]
+    return [*_against_kernels(call), *(reason for reason, holds in found.items() if holds)]
+
+
+def _against_kernels(call: Call) -> list[str]:
+    """What keeps whatever is not made of plain operations from running this."""
+    return [] if call.transform is None else [call.transform]
 
 
 def _against_native(call: Call) -> list[str]:
@@ -96,7 +128,7 @@ def _against_varlen(call: Call) -> list[str]:
         f"heads are {q.shape[-1]} wide, it takes {MOST_WIDTH} at most": q.shape[-1] > MOST_WIDTH,
         "there are weights": call.weighted,
     }
-    reasons = [reason for reason, holds in found.items() if holds]
+    reasons = [*_against_kernels(call), *(reason for reason, holds in found.items() if holds)]
     return reasons if reasons or packing_from_plan(call.plan) else ["the set is not packed documents"]
 
 
@@ -108,7 +140,7 @@ def _against_flex(call: Call) -> list[str]:
         f"heads are {call.q.shape[-1]} wide, it wants {LEAST_WIDTH} or more": call.q.shape[-1] < LEAST_WIDTH,
         "there are weights": call.weighted,
     }
-    return [reason for reason, holds in found.items() if holds]
+    return [*_against_kernels(call), *(reason for reason, holds in found.items() if holds)]
 
 
 def _nothing(_: Call) -> list[str]:

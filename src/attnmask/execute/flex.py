@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attnmask.compile.plan import Plan
+from attnmask.execute.fold import with_whole_rows
 from attnmask.execute.guard import emptied, rows_with_keys
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -21,9 +22,7 @@ def attention_by_flex(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: float)
     from torch.nn.attention.flex_attention import AuxRequest
 
     out, about = compiled_flex()(
-        q,
-        k,
-        v,
+        *(with_whole_rows(x) for x in (q, k, v)),
         block_mask=_block_mask(plan, str(q.device)),
         scale=scale,
         enable_gqa=q.shape[1] != k.shape[1],

@@ -28,6 +28,18 @@ def unfolded(x: Tensor, like: Tensor, items: bool, heads: bool) -> Tensor:
     return x
 
 
+def with_whole_rows(x: Tensor) -> Tensor:
+    """The tensor with the elements of a row side by side and rows apart, copied if they are not.
+
+    Kernels are given the strides of all axes but the last, which they take to be 1, and no stride between rows below
+    their width: expanded, sliced or transposed tensors would be read beyond their memory. Nor do they know of the bit
+    that makes a tensor the negative of what lies in memory.
+    """
+    x = x.resolve_neg()
+    whole = x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1]
+    return x if whole else x.clone(memory_format=torch.contiguous_format)
+
+
 def of_one_width(q: Tensor, k: Tensor, v: Tensor, multiple: int) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values (..., D) filled up with zeros, which change no score and no sum, to one width."""
     wide = -(-max(q.shape[-1], v.shape[-1]) // multiple) * multiple
@@ -37,9 +49,9 @@ def of_one_width(q: Tensor, k: Tensor, v: Tensor, multiple: int) -> tuple[Tensor
 
 def under_autocast(*tensors: Tensor) -> list[Tensor]:
     """What torch's own attention does of them: lower precision inside an autocast region, but for float64."""
-    device = tensors[0].device.type if isinstance(tensors[0], Tensor) else "cpu"
+    device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return list(tensors)
     lower = torch.get_autocast_dtype(device)
     lowered = (torch.float32, torch.float16, torch.bfloat16)
-    return [x.to(lower) if isinstance(x, Tensor) and x.dtype in lowered else x for x in tensors]
+    return [x.to(lower) if x.dtype in lowered else x for x in tensors]

@@ -19,6 +19,7 @@ from attnmask.compile.algebra import sweep_steps
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Int64, Runs
 from attnmask.conventions import BoolArray
+from attnmask.errors import ArgumentError
 
 TILE_ROWS = 128
 LEAST_CONSTANT_ROWS = 16
@@ -90,6 +91,12 @@ def schedule_of(plan: Plan) -> Schedule:
 def flat_runs(runs: Runs) -> Runs:
     """The same set with items and heads laid end to end: row and key blocks on a diagonal."""
     b, h, q = runs.shape
+    if b * h * max(q, runs.keys) > np.iinfo(np.int32).max:
+        raise ArgumentError(
+            f"{b} items of {h} heads are {b * h * max(q, runs.keys)} positions end to end, more than 2**31 - 1",
+            where="attention",
+            fix="run fewer items or heads at once",
+        )
     item = runs.row_of_run // max(q, 1)
     starts, stops = runs.starts + item * runs.keys, runs.stops + item * runs.keys
     return Runs((1, 1, b * h * q), b * h * runs.keys, runs.indptr, starts.astype(np.int32), stops.astype(np.int32))

@@ -16,10 +16,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from attnmask.compile.plan import Plan
+from attnmask.errors import ArgumentError
 from attnmask.execute.backend import OBSTACLES, Call
+from attnmask.execute.check import check_tensor
 from attnmask.execute.fold import of_one_width, under_autocast
 from attnmask.execute.guard import guarded
 from attnmask.execute.native.function import Settings, native_attention
+from attnmask.execute.surroundings import transform_around, use_one_thread_if_forked
 
 # Of a block, over all items and heads: some megabytes.
 MOST_SCORES = 1 << 22
@@ -56,12 +59,17 @@ def attention_with_changes(
         q, k, v: (B, H or Hkv, L, D). plan: the set. weights: (B or 1, H or 1, Q or 1, K), 0 or more.
         scale: factor of the scores. changes: what else happens to them.
     """
+    use_one_thread_if_forked()
+    for name, x in (("q", q), ("k", k), ("v", v)):
+        check_tensor(x, name)
+    if (transform := transform_around(q, k, v)) is not None:
+        raise ArgumentError(f"scores are changed and {transform}", where="attention", fix="use torch.autograd")
     q, k, v = under_autocast(q, k, v)
     beyond_kernel = weights is not None or _is_too_much(changes)
     if beyond_kernel or OBSTACLES["native"](Call(q, plan, scale=scale)):
         return attention_by_scores(q, k, v, plan, weights, scale, changes)
     q_wide, k, v_wide = of_one_width(q, k, v, multiple=2)
-    seed = int(torch.randint(2**62, ())) if changes.dropout else 0
+    seed = int(torch.randint(2**62, (), device="cpu")) if changes.dropout else 0
     settings = Settings(scale, changes.softcap or 0.0, changes.dropout, seed)
     bias = None if changes.bias is None else _by_pair(changes.bias, q, k)
     out, lse = native_attention(q_wide, k, v_wide, plan.runs, settings, bias)
@@ -78,7 +86,7 @@ def _is_too_much(changes: Changes) -> bool:
 
 def _by_pair(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:
     """A bias as (B or 1, H, Q, K) in float32, with keys side by side."""
-    whole = bias.float().expand(-1, q.shape[1], q.shape[2], k.shape[2])
+    whole = bias.float().resolve_neg().expand(-1, q.shape[1], q.shape[2], k.shape[2])
     return whole if whole.stride(3) == 1 else whole.contiguous()
 
 

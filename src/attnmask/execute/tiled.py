@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnmask.errors import ArgumentError
+from attnmask.execute.fold import with_whole_rows
 from attnmask.execute.guard import emptied, keys_attended_by, nonfinite_rows, poisoned_rows
 from attnmask.execute.rectangles import Slabs, split_axis
 from attnmask.execute.schedule import Group, Kind, Schedule
+from attnmask.execute.surroundings import refuse_derivatives_of_gradients
 
 MOST_ELEMENTS = 1 << 22
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -39,7 +40,7 @@ class TiledAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        refuse_second_derivative()
+        refuse_derivatives_of_gradients(grad_out)
         q, k, v, out, lse, *rest = ctx.saved_tensors
         poisoned = _poisoned(ctx.schedule, nonfinite_rows(grad_out), None, q.shape[1])
         if rest:
@@ -53,16 +54,6 @@ class TiledAttention(torch.autograd.Function):
         return (*grads, None, None)
 
 
-def refuse_second_derivative() -> None:
-    """Raise where the gradient itself is to be differentiated: the kernel's backward has no derivative."""
-    if torch.is_grad_enabled():
-        raise ArgumentError(
-            "the tiled backend has no second derivative",
-            where="attention, under create_graph=True",
-            fix='use attention(..., backend="dense")',
-        )
-
-
 def run_backward(
     grad_out: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, schedule: Schedule, scale: float
 ) -> list[Tensor]:
@@ -70,6 +61,7 @@ def run_backward(
 
     Since both are over all keys, each call's share is exact on its own, and shares add up.
     """
+    grad_out, q, k, v, out = (with_whole_rows(x) for x in (grad_out, q, k, v, out))
     # exp(score - lse) of a row without a key must be 0: its lse of -inf would make it NaN.
     lse = lse.masked_fill(lse == -torch.inf, torch.inf)
     grads = [_zeros_like(x) for x in (q, k, v)]
@@ -82,6 +74,7 @@ def run_backward(
 
 
 def _run(q: Tensor, k: Tensor, v: Tensor, schedule: Schedule, scale: float) -> tuple[Tensor, Tensor]:
+    q, k, v = (with_whole_rows(x) for x in (q, k, v))
     out = _zeros_like(q) if not schedule.disjoint else _rows_outermost(q, q.dtype)
     lse = torch.full(q.shape[:3], -torch.inf, dtype=_accumulator(q.dtype), device=q.device)
     for group, rows, keys in _calls(schedule, q):

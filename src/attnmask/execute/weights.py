@@ -13,14 +13,26 @@ import torch
 from torch import Tensor
 
 from attnmask.execute.guard import emptied, nonfinite_rows
-from attnmask.execute.tiled import refuse_second_derivative, run_backward
+from attnmask.execute.surroundings import refuse_derivatives_of_gradients
+from attnmask.execute.tiled import run_backward
 
 EXTRA = 2
 
 
+def overflow(weights: Tensor | None, q: Tensor, scale: float) -> bool:
+    """Whether a column of keys would hold more than the dtype of q can."""
+    if weights is None or not weights.numel() or scale <= 0:
+        return False
+    return not bool(_logarithm(weights.detach(), scale).abs().max() <= torch.finfo(q.dtype).max)
+
+
+def _logarithm(weights: Tensor, scale: float) -> Tensor:
+    return torch.where(weights > 0, weights, 1).log() / scale
+
+
 def with_weight_columns(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float) -> tuple[Tensor, ...]:
     """q, k and v with columns that add log(weights) to the scores; weights (B, Hkv, K), 0 is read as 1."""
-    logarithm = torch.where(weights > 0, weights, 1).log() / scale
+    logarithm = _logarithm(weights, scale)
     coarse = logarithm.to(k.dtype)
     columns = torch.stack([coarse, (logarithm - coarse.to(logarithm.dtype)).to(k.dtype)], dim=-1)
     ones = q.new_ones(*q.shape[:-1], EXTRA)
@@ -43,7 +55,7 @@ class ZeroWeightGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        refuse_second_derivative()
+        refuse_derivatives_of_gradients(grad_out)
         out, weights, q, k, v, lse = ctx.saved_tensors
         bad_rows, bad_keys = nonfinite_rows(q, out, grad_out), nonfinite_rows(k, v)
         clean_grad, q, out = (emptied(x, bad_rows) for x in (grad_out, q, out))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from attnmask.compile.runs import Runs
-from attnmask.execute.fold import folded, unfolded
+from attnmask.execute.fold import folded, unfolded, with_whole_rows
 from attnmask.execute.guard import emptied, keys_attended_by, nonfinite_rows, poisoned_rows_of
 from attnmask.execute.rectangles import split_axis
 from attnmask.execute.schedule import flat_runs
-from attnmask.execute.tiled import refuse_second_derivative
+from attnmask.execute.surroundings import refuse_derivatives_of_gradients
 
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -52,7 +52,11 @@ class _NativeAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, runs: Runs, settings: Settings
     ) -> tuple[Tensor, Tensor]:
-        rest = _of_items(bias, q), *(torch.tensor(array) for array in (runs.indptr, runs.starts, runs.stops))
+        q, k, v = (with_whole_rows(x) for x in (q, k, v))
+        rest = (
+            _of_items(bias, q),
+            *(torch.tensor(array, device="cpu") for array in (runs.indptr, runs.starts, runs.stops)),
+        )
         numbers = runs.shape[0], *astuple(settings)
         out, lse, finite = torch.ops.attnmask.forward(q, k, v, *rest, *numbers)
         poisoned = None
@@ -68,7 +72,8 @@ class _NativeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor, grad_lse: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        refuse_second_derivative()
+        refuse_derivatives_of_gradients(grad_out)
+        grad_out, grad_lse = with_whole_rows(grad_out), grad_lse.resolve_neg()
         # Read once: under a checkpoint, torch hands out what was saved only once.
         q, k, v, bias, out, lse, *set_of, poisoned = ctx.saved_tensors
         if poisoned is None:
@@ -98,7 +103,11 @@ def _grads(
         of_rows: the output and its lse; rows whose lse is -inf have no gradients. set_of: the runs.
     """
     q, k, v, bias = inputs
-    of_bias = torch.zeros(bias.shape, dtype=torch.float32) if bias is not None and ctx.needs_input_grad[3] else None
+    of_bias = (
+        torch.zeros(bias.shape, dtype=torch.float32, device="cpu")
+        if bias is not None and ctx.needs_input_grad[3]
+        else None
+    )
     written = q.new_empty(0, dtype=torch.float32) if of_bias is None else _of_items(of_bias, q)
     tensors = *given, q, k, v, _of_items(bias, q), *of_rows, written
     result: Any = torch.ops.attnmask.backward(*tensors, *set_of, *ctx.numbers)
