@@ -226,16 +226,16 @@ def ask_text(case: Case) -> None:
 
 # How often each is asked: cheap ones more often.
 QUESTIONS: dict[Callable[[Case], None], int] = {
-    ask_runs: 4,
-    ask_numbers: 3,
-    ask_tiles: 3,
-    ask_slices: 3,
-    ask_equality: 2,
-    ask_mask_again: 2,
-    ask_diff: 2,
-    ask_explain: 2,
-    ask_describe: 2,
+    ask_runs: 6,
+    ask_numbers: 5,
+    ask_tiles: 5,
+    ask_slices: 4,
+    ask_explain: 4,
+    ask_mask_again: 4,
+    ask_text: 4,
+    ask_copies: 3,
     ask_json: 2,
-    ask_copies: 2,
-    ask_text: 2,
+    ask_diff: 2,
+    ask_equality: 2,
+    ask_describe: 1,
 }

@@ -79,7 +79,7 @@ def case_of(seed: int) -> Case:
     """The case of a seed."""
     chance = random.Random(seed)
     draw = Drawer(chance)
-    return Case(seed, draw.tree(chance.choice((1, 1, 1, 2, 2, 2, 3, 3, 4, 6))), *draw.box, chance)
+    return Case(seed, draw.tree(chance.choice((1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 6))), *draw.box, chance)
 
 
 class Drawer:
