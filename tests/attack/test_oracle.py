@@ -93,7 +93,7 @@ def _one_key_more(of: type[Any]) -> Any:
 @pytest.mark.parametrize("atom", [Causal, Window])
 def test_a_planted_mistake_in_the_runs_is_found(atom: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atom, "bounds", _one_key_more(atom))
-    assert _wrong(200) > 1
+    assert _wrong(400) > 1
 
 
 def test_a_planted_mistake_in_a_format_is_found(
