@@ -116,7 +116,8 @@ def _intersect_single(operands: Sequence[Runs], shape: Shape) -> Runs:
 
 def _with_run(runs: Runs, added: Runs) -> Runs:
     """One more run in each row, which takes in those that it touches; nothing is sorted, as in a sweep."""
-    some, (first, last) = added.counts > 0, (bound.copy() for bound in added.single())
+    # In int64, since what stands behind all keys may not fit into int32.
+    some, (first, last) = added.counts > 0, (bound.astype(np.int64) for bound in added.single())
     # What a row without a run puts behind all keys touches nothing.
     first[~some] = last[~some] = runs.keys + 1
     before, after = runs.stops < first[runs.row_of_run], runs.starts > last[runs.row_of_run]

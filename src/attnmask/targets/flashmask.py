@@ -13,6 +13,7 @@ from attnmask.compile.runs import Runs, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
 from attnmask.mask.arguments import whole_number
+from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of
 from attnmask.targets.write import batch_items, tensor_of
 
@@ -74,7 +75,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     causal = below is not None and below.one_per_row
     bounds = _one_stretch(below) if below is not None and causal else _two_stretches(complement(attends))
     shaped = bounds.reshape(plan.B, plan.H, plan.K, bounds.shape[1])
-    written = np.broadcast_to(shaped, (batch_items(plan, batch), *shaped.shape[1:])).astype(np.int32)
+    written = int32_from(np.broadcast_to(shaped, (batch_items(plan, batch), *shaped.shape[1:])).copy())
     return dict(zip(NAMES, [tensor_of(written, device), causal], strict=True))
 
 

@@ -19,6 +19,7 @@ from attnmask.mask.arguments import positive_number
 from attnmask.mask.atoms import causal, chunked, full, window
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
+from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of
 from attnmask.targets.sequences import union_of_items
 
@@ -76,7 +77,7 @@ def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
         )
     static, segments = _static_and_segments(plan)
     masks = [_mask(one) for one in _heads(static)]
-    arrays: list[Any] = [] if segments is None else [each.astype(np.int32) for each in segments]
+    arrays: list[Any] = [] if segments is None else [int32_from(each) for each in segments]
     every_head = MultiHeadMask(masks if len(masks) == count else masks * count)
     return {"mask": every_head, "segment_ids": SegmentIds(*arrays) if arrays else None}
 
