@@ -14,11 +14,13 @@ from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.atoms.predicate import Predicate
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import And, Atom, Bounds, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
+from attnmask.mask import tables
 from attnmask.mask.tables import check_row_count, check_run_count
 
 # What is costly has many runs a row; so many of them stay in the processor's cache, and need little memory.
 RUNS_AT_ONCE = 2**19
 FIRST_ROWS = 64
+ROWS_ASKED = 32
 
 
 def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
@@ -35,7 +37,7 @@ def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
     """
     atoms = atoms_of(mask)
     _check_rows(atoms, domain)
-    one_by_one = isinstance(mask, Atom) or not any(atom.costly for atom in atoms)
+    one_by_one = _is_plain(mask) or not any(atom.costly for atom in atoms)
     if one_by_one or domain.Q <= FIRST_ROWS or any(atom.by_row for atom in atoms):
         return _lower(mask, domain, all_keys(domain))
     return runs_of_queries(list(_row_blocks(mask, domain)))
@@ -53,14 +55,24 @@ def _check_rows(atoms: Sequence[Atom], domain: Domain) -> None:
 
 def _row_blocks(mask: Mask, domain: Domain) -> Iterator[Runs]:
     """Some query rows after the other, as many at once as the rows before let expect few enough runs of."""
-    start, rows, count = 0, FIRST_ROWS, 0
+    start, rows, count, estimated = 0, FIRST_ROWS, 0, False
     while start < domain.Q:
         part = replace(domain, Q=min(rows, domain.Q - start), offset=domain.offset + start)
         runs = _lower(mask, part, all_keys(part))
         yield runs
         start, count = start + part.Q, count + len(runs.starts)
         check_run_count(count)
+        if not estimated and count * domain.Q // start > 2 * tables.MOST:
+            check_run_count(_estimated_runs(mask, domain) // 2)
+            estimated = True
         rows = min(2 * rows, max(RUNS_AT_ONCE * start // max(count, 1), 1))
+
+
+def _estimated_runs(mask: Mask, domain: Domain) -> int:
+    """How many runs some rows, anywhere, let expect of all: to refuse what is far too large before it is computed."""
+    rows = np.random.default_rng(0).integers(0, domain.Q, ROWS_ASKED)
+    parts = (replace(domain, Q=1, offset=domain.offset + int(row)) for row in rows)
+    return sum(len(_lower(mask, part, all_keys(part)).starts) for part in parts) * domain.Q // ROWS_ASKED
 
 
 def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:

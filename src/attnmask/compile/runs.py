@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.expr import Bounds
-from attnmask.mask.tables import check_run_count, int32_from, ragged_indices, runs_of_rows
+from attnmask.mask.tables import check_row_count, check_run_count, int32_from, ragged_indices, runs_of_rows
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
@@ -95,11 +95,44 @@ class Runs:
         starts[self.row_of_run], stops[self.row_of_run] = self.starts, self.stops
         return starts, stops
 
+    @cached_property
+    def changes(self) -> NDArray[np.int64]:
+        """The rows, ascending, whose runs are not those of the row before, of the same item and head; int64."""
+        of_row = self.row_of_run
+        differs = np.ones(self.rows, dtype=bool)
+        differs[1:] = self.counts[1:] != self.counts[:-1]
+        differs[:: max(self.shape[2], 1)] = True
+        alike = np.flatnonzero(~differs[of_row])
+        before = alike - self.counts[of_row[alike]]
+        moved = (self.starts[alike] != self.starts[before]) | (self.stops[alike] != self.stops[before])
+        differs[of_row[alike[moved]]] = True
+        return np.flatnonzero(differs)
+
+    @cached_property
+    def keys_seen(self) -> BoolArray:
+        """Whether some row of an item, in some head, attends to a key, (B, K).
+
+        Raises:
+            ArgumentError: there are more keys than any memory should be filled with.
+        """
+        b, h, q = self.shape
+        check_row_count(b * (self.keys + 1), f"too many keys to look at each, B={b}, K={self.keys}", "plan")
+        line = self.row_of_run // max(h * q, 1) * (self.keys + 1)
+        depth = np.bincount(line + self.starts, minlength=b * (self.keys + 1))
+        depth -= np.bincount(line + self.stops, minlength=b * (self.keys + 1))
+        return np.cumsum(depth, out=depth).reshape(b, self.keys + 1)[:, :-1] > 0
+
     def take(self, rows: IntArray, shape: Shape) -> Runs:
         """The runs of the given rows, in that order, as Runs of another shape."""
         counts = self.counts[rows]
         at = ragged_indices(self.indptr[rows].astype(np.int64), counts)
         return runs_from_counts(shape, self.keys, counts, self.starts[at], self.stops[at])
+
+    def between(self, first: int, last: int) -> Runs:
+        """The consecutive rows from ``first`` to before ``last``, as Runs of shape (1, 1, last - first)."""
+        begin, end = int(self.indptr[first]), int(self.indptr[last])
+        indptr = self.indptr[first : last + 1] - self.indptr[first]
+        return Runs((1, 1, last - first), self.keys, indptr, self.starts[begin:end], self.stops[begin:end])
 
     def broadcast_to(self, shape: Shape) -> Runs:
         """The same set with items and heads written out."""
