@@ -8,6 +8,7 @@ sets cover each stretch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -145,10 +146,7 @@ def _in_blocks(operands: Sequence[Runs], combine: Callable[[Sequence[Runs]], Run
         return combine(operands)
     borders = np.searchsorted(before, np.arange(0, before[-1], RUNS_AT_ONCE))
     borders = np.unique(np.append(borders, [0, operands[0].rows])).tolist()
-    parts = [
-        combine([runs.between(first, last) for runs in operands])
-        for first, last in zip(borders, borders[1:], strict=False)
-    ]
+    parts = [combine([runs.between(first, last) for runs in operands]) for first, last in pairwise(borders)]
     counts, starts, stops = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("counts", "starts", "stops")
     )

@@ -65,9 +65,7 @@ def _changes(runs: Runs) -> Runs:
         np.append(np.where(query == 0, 0, runs.counts[row - 1]), runs.counts[before[len(row) :]])[order],
     ]
     lines = [np.append(row, before[len(row) :])[order], before[order]]
-    parts = [
-        _rows_of(runs, line, count) for line, count in zip(lines, counts, strict=True)
-    ]
+    parts = [_rows_of(runs, line, count) for line, count in zip(lines, counts, strict=True)]
     changed = symmetric_difference(*parts)
     spread = np.zeros(b * h * (q + 1), dtype=np.int64)
     spread[at[order]] = changed.counts

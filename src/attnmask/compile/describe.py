@@ -9,7 +9,6 @@ from attnmask.compile.recognise import MOST_KEYS, mask_from_runs
 from attnmask.compile.runs import Runs
 from attnmask.mask.expr import Mask
 
-
 # Runs of rows that are not as the row before: of more, the columns are not counted.
 MOST_COUNTED = 2**21
 

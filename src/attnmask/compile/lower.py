@@ -10,11 +10,11 @@ import numpy as np
 
 from attnmask.compile.algebra import complement, intersect, symmetric_difference, unite
 from attnmask.compile.runs import Runs, clip_bounds, runs_from_bounds, runs_from_singles, runs_of_heads, runs_of_queries
+from attnmask.mask import tables
 from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.atoms.predicate import Predicate
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import And, Atom, Bounds, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
-from attnmask.mask import tables
 from attnmask.mask.tables import check_row_count, check_run_count
 
 # What is costly has many runs a row; so many of them stay in the processor's cache, and need little memory.
@@ -62,7 +62,7 @@ def _row_blocks(mask: Mask, domain: Domain) -> Iterator[Runs]:
         yield runs
         start, count = start + part.Q, count + len(runs.starts)
         check_run_count(count)
-        if not estimated and count * domain.Q // start > 2 * tables.MOST:
+        if not estimated and count * domain.Q // start > tables.MOST:
             check_run_count(_estimated_runs(mask, domain) // 2)
             estimated = True
         rows = min(2 * rows, max(RUNS_AT_ONCE * start // max(count, 1), 1))

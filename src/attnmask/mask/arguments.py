@@ -21,7 +21,9 @@ def whole_number(value: Any, name: str, where: str, least: int = 0) -> int:
     """A whole number from ``least`` to 2**31 - 1."""
     if not is_whole(value) or not least <= value <= LARGEST:
         raise ArgumentError(
-            f"{name} is {shown(value)}", where=f"{where}({name}=)", fix=f"give a whole number, {least} or more, below 2**31"
+            f"{name} is {shown(value)}",
+            where=f"{where}({name}=)",
+            fix=f"give a whole number, {least} or more, below 2**31",
         )
     return int(value)
 
@@ -50,7 +52,9 @@ def shown(value: Any) -> str:
 def position_count(value: Any, name: str, where: str) -> int:
     """A whole number of positions, of either sign."""
     if not is_whole(value) or abs(int(value)) > LARGEST:
-        raise ArgumentError(f"{name} is {shown(value)}", where=where, fix="give a whole number of positions, within 2**31")
+        raise ArgumentError(
+            f"{name} is {shown(value)}", where=where, fix="give a whole number of positions, within 2**31"
+        )
     return int(value)
 
 
@@ -60,7 +64,9 @@ def one_of(kind: type[Choice], value: Any, name: str, where: str) -> Choice:
         return kind(value)
     except ValueError:
         names = ", ".join(repr(member.value) for member in kind)
-        raise ArgumentError(f"{name} is {shown(value)}", where=f"{where}({name}=)", fix=f"give one of {names}") from None
+        raise ArgumentError(
+            f"{name} is {shown(value)}", where=f"{where}({name}=)", fix=f"give one of {names}"
+        ) from None
 
 
 def exactly_one(given: Mapping[str, Any], where: str) -> tuple[str, Any]:

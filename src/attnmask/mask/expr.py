@@ -14,7 +14,6 @@ from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import position_count
 from attnmask.mask.domain import Domain, Points
 
-
 # Whatever walks through a mask goes this deep and visits this many of its parts at most.
 DEEPEST = 100
 MOST_PARTS = 100_000

@@ -194,8 +194,10 @@ def _value(value: Any, depth: int) -> Any:
 def _bools(packed: dict[str, Any]) -> BoolArray:
     given = packed.get("shape")
     shape = cast(list[Any], given)[: MOST_AXES + 1] if isinstance(given, list) else [-1]
-    if set(packed) != {"bits", "shape"} or len(shape) > MOST_AXES or not all(
-        type(size) is int and 0 <= size <= LARGEST for size in shape
+    if (
+        set(packed) != {"bits", "shape"}
+        or len(shape) > MOST_AXES
+        or not all(type(size) is int and 0 <= size <= LARGEST for size in shape)
     ):
         _refuse(f"{shown(packed)} is no array", 'give {"bits": base64, "shape": [...]}')
     size = math.prod(shape)

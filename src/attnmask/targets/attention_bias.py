@@ -116,9 +116,7 @@ AttentionBias = Triangle | BlockDiagonalMask | BlockDiagonalPaddedKeysMask
 def lengths_info(bounds: IntArray, device: str | torch.device) -> SeqLenInfo:
     """Sequences that follow each other."""
     lengths = np.diff(bounds)
-    return SeqLenInfo(
-        tensor_of(int32_from(bounds), device), int(lengths.max()), int(lengths.min()), bounds.tolist()
-    )
+    return SeqLenInfo(tensor_of(int32_from(bounds), device), int(lengths.max()), int(lengths.min()), bounds.tolist())
 
 
 def padded_info(lengths: IntArray, padding: int, device: str | torch.device) -> PaddedSeqLenInfo:

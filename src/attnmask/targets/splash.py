@@ -22,6 +22,7 @@ from attnmask.mask.expr import Mask
 from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of
 from attnmask.targets.sequences import union_of_items
+from attnmask.targets.write import reasons_against_pairs
 
 name = "splash"
 summary = "dict for JAX splash attention: mask, a MultiHeadMask (H, Q, K), and segment_ids of q (B, Q) and kv (B, K)"
@@ -38,7 +39,9 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
         )
     if plan.B > 1 and _static_and_segments(plan)[1] is None:
         reasons.append("it differs between items, in another way than one mask for all within segments of tokens")
-    return reasons
+    return reasons or reasons_against_pairs(
+        plan, lambda: all(_lazy(one) is not None for one in _heads(_static_and_segments(plan)[0]))
+    )
 
 
 def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
