@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -82,7 +83,7 @@ class Plan:
     @property
     def density(self) -> float:
         """Share of pairs that attend, 0 of no pairs."""
-        return self.pairs / max(int(np.prod(self.shape)), 1)
+        return self.pairs / max(math.prod(self.shape), 1)
 
     @property
     def empty_rows(self) -> int:
@@ -97,7 +98,7 @@ class Plan:
     @property
     def nbytes_dense(self) -> int:
         """Bytes of the same set as bools (B, H, Q, K)."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def flops(self, dim: int) -> int:
         """Floating-point operations of attention over the set, forward: two products of ``dim`` for every pair.
@@ -123,14 +124,18 @@ class Plan:
             text: JSON.
 
         Raises:
-            ArgumentError: the text is no plan of this version, or its runs are not in canonical form.
+            ArgumentError: the text is no plan of this version, its runs are not in canonical form, or its mask is
+                another set.
 
         >>> from attnmask.mask.atoms import causal
         >>> plan = compile(causal(), q=4)
         >>> Plan.from_json(plan.to_json()) == plan
         True
         """
-        return Plan(*plan_parts_from_json(text))
+        plan = Plan(*plan_parts_from_json(text))
+        if plan.mask is not None:
+            _check_mask(plan, plan.mask)
+        return plan
 
     def describe(self) -> Description:
         """The set in words, and the shortest expression found that is proved to be equal to it.
@@ -293,21 +298,25 @@ def compile(
         raise ArgumentError(f"{type(mask).__name__} is no mask", where="compile", fix=mask_instead_of(mask))
     q = whole_number(q, "q", "compile")
     k = q if k is None else whole_number(k, "k", "compile")
-    try:
-        sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
-        domain = Domain(**sizes, offset=_offset(q, k, offset, align))
-        return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
-    except RecursionError:
-        raise ArgumentError(
-            "the mask is nested too deeply",
-            where="compile",
-            fix="& and | of many masks stay flat; shift once, by the sum",
-        ) from None
+    sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
+    domain = Domain(**sizes, offset=_offset(q, k, offset, align))
+    return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
 
 
 def plan_from_dense(array: BoolArray, offset: int = 0) -> Plan:
     """The plan of a bool array (B, H, Q, K)."""
     return Plan(runs_from_dense(array).collapsed(), offset)
+
+
+def _check_mask(plan: Plan, mask: Mask) -> None:
+    """Raise where a plan that was read does not hold the set of its mask."""
+    batch, heads = (size if size > 1 else None for size in (plan.B, plan.H))
+    if compile(mask, q=plan.Q, k=plan.K, batch=batch, heads=heads, offset=plan.offset) != plan:
+        raise ArgumentError(
+            "the runs are another set than the mask",
+            where="from_json",
+            fix='give what to_json wrote, or null as "mask"',
+        )
 
 
 def _without_rows(mask: Mask | None) -> Mask | None:

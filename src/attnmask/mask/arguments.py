@@ -14,13 +14,16 @@ from attnmask.mask.frozen import FrozenArray, as_array
 
 Choice = TypeVar("Choice", bound=Enum)
 LARGEST = np.iinfo(np.int32).max
+MOST_BITS_SHOWN, LONGEST_SHOWN = 256, 80
 
 
 def whole_number(value: Any, name: str, where: str, least: int = 0) -> int:
     """A whole number from ``least`` to 2**31 - 1."""
     if not is_whole(value) or not least <= value <= LARGEST:
         raise ArgumentError(
-            f"{name} is {value!r}", where=f"{where}({name}=)", fix=f"give a whole number, {least} or more, below 2**31"
+            f"{name} is {shown(value)}",
+            where=f"{where}({name}=)",
+            fix=f"give a whole number, {least} or more, below 2**31",
         )
     return int(value)
 
@@ -35,10 +38,23 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def shown(value: Any) -> str:
+    """A value as an error prints it: cut short, since a whole number or a list may have any length."""
+    if is_whole(value) and int(value).bit_length() > MOST_BITS_SHOWN:
+        return f"a number of {int(value).bit_length():,} bits"
+    try:
+        text = repr(value)
+    except ValueError:  # it holds a number of more digits than Python prints
+        return f"a {type(value).__name__} of numbers too long to print"
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
 def position_count(value: Any, name: str, where: str) -> int:
     """A whole number of positions, of either sign."""
     if not is_whole(value) or abs(int(value)) > LARGEST:
-        raise ArgumentError(f"{name} is {value!r}", where=where, fix="give a whole number of positions, within 2**31")
+        raise ArgumentError(
+            f"{name} is {shown(value)}", where=where, fix="give a whole number of positions, within 2**31"
+        )
     return int(value)
 
 
@@ -48,7 +64,9 @@ def one_of(kind: type[Choice], value: Any, name: str, where: str) -> Choice:
         return kind(value)
     except ValueError:
         names = ", ".join(repr(member.value) for member in kind)
-        raise ArgumentError(f"{name} is {value!r}", where=f"{where}({name}=)", fix=f"give one of {names}") from None
+        raise ArgumentError(
+            f"{name} is {shown(value)}", where=f"{where}({name}=)", fix=f"give one of {names}"
+        ) from None
 
 
 def exactly_one(given: Mapping[str, Any], where: str) -> tuple[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, NoReturn, cast
 
 import numpy as np
@@ -13,6 +14,17 @@ from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import position_count
 from attnmask.mask.domain import Domain, Points
 
+# Whatever walks through a mask goes this deep and visits this many of its parts at most.
+DEEPEST = 100
+MOST_PARTS = 100_000
+
+
+class Extent(NamedTuple):
+    """How many levels a mask has, and of how many masks it is made, those that occur twice counted twice."""
+
+    levels: int
+    parts: int
+
 
 class Mask:
     """A set of (query, key) pairs, described without any length.
@@ -21,6 +33,28 @@ class Mask:
     ``a - b`` where ``a`` does and ``b`` does not, ``a ^ b`` where exactly one does.
     Masks are compared as written; to compare the sets, compare their plans.
     """
+
+    def __post_init__(self) -> None:
+        if self.extent.levels > DEEPEST or self.extent.parts > MOST_PARTS:
+            raise ArgumentError(
+                f"the mask is nested {self.extent.levels} levels deep and has {self.extent.parts:,} parts",
+                where="& | ^ - ~, shift, per_head",
+                fix=f"stay within {DEEPEST} levels and {MOST_PARTS:,} parts: & and | of many masks stay flat, "
+                "shift once, by the sum, or write dense(array)",
+            )
+
+    def __copy__(self) -> Mask:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Mask:
+        return self
+
+    @cached_property
+    def extent(self) -> Extent:
+        """Its size as an expression; not that of the set."""
+        extents = [part.extent for part in parts_of(self)]
+        levels = 1 + max((extent.levels for extent in extents), default=0)
+        return Extent(levels, 1 + sum(extent.parts for extent in extents))
 
     def __and__(self, other: Mask) -> Mask:
         return And(_terms(And, self) + _terms(And, _mask(other)))
@@ -245,19 +279,25 @@ class Atom(Mask):
         return f"{type(self).__name__.lower()}({given})"
 
 
-def atoms_of(mask: Mask) -> list[Atom]:
-    """Every atom of an expression, from left to right."""
+def parts_of(mask: Mask) -> tuple[Mask, ...]:
+    """The masks that a mask is made of, from left to right; none of an atom but ``per_head``."""
     match mask:
         case And(terms) | Or(terms):
-            return [atom for term in terms for atom in atoms_of(term)]
+            return terms
         case Xor(left, right):
-            return atoms_of(left) + atoms_of(right)
+            return left, right
         case Not(inner) | Shift(inner):
-            return atoms_of(inner)
+            return (inner,)
         case Atom():
-            return [mask, *(atom for part in mask.inner() for atom in atoms_of(part))]
+            return mask.inner()
         case _:
             raise TypeError(f"not a mask: {mask!r}")
+
+
+def atoms_of(mask: Mask) -> list[Atom]:
+    """Every atom of an expression, from left to right."""
+    own = [mask] if isinstance(mask, Atom) else []
+    return own + [atom for part in parts_of(mask) for atom in atoms_of(part)]
 
 
 def _mask(value: object) -> Mask:

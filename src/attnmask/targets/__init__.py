@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast, overload
@@ -11,9 +12,13 @@ import numpy as np
 
 from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError, AttnMaskError, CannotExpressError
+from attnmask.mask.arguments import is_whole
+from attnmask.mask.tables import MOST_ROWS, check_row_count
 from attnmask.targets.base import Target as Target
 
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+WHO_CAN = "attnmask.targets(plan) says who else can hold it; the command `attnmask targets` has the bytes of each"
+LENGTHS, COUNTS = ("q", "k"), ("batch", "heads", "num_heads")
 TARGETS = {
     "dense": "attnmask.targets.dense",
     "dense_torch": "attnmask.targets.dense_torch",
@@ -56,8 +61,7 @@ def lower(plan: Plan, target: str, **options: Any) -> Any:
         What the target's ``lower`` says.
 
     Raises:
-        CannotExpressError: the form cannot hold the set; lists every reason, and the targets that can. Or the memory
-            cannot hold the form.
+        CannotExpressError: the form cannot hold the set; lists every reason. Or the memory cannot hold the form.
         ArgumentError: an unknown target or option, or an option of an unusable value.
 
     Source: attnmask; each target names its own.
@@ -72,16 +76,16 @@ def lower(plan: Plan, target: str, **options: Any) -> Any:
             f"the plan is {type(plan).__name__}", where=where, fix="compile the mask: compile(mask, q=)"
         )
     _check_known(options, module.lower, "option", where)
-    if reasons := module.refusals(plan, **options):
-        others = [name for name, refused in targets(plan).items() if not refused and name != target]
-        raise CannotExpressError(target, reasons, fix=f"these targets can: {', '.join(others)}")
+    _check_sizes(options, max(plan.Q, plan.K), where)
+    if reasons := _refusals(module, plan, **options):
+        raise CannotExpressError(target, reasons, fix=WHO_CAN)
     try:
         return module.lower(plan, **options)
     except MemoryError as error:
         raise CannotExpressError(
             target,
             [f"it does not fit into the memory: {error}"],
-            fix="take a form that does not write out every pair: the command `attnmask targets` has the bytes of each",
+            fix=WHO_CAN,
         ) from error
 
 
@@ -107,6 +111,7 @@ def lift(target: str, representation: Any, **hints: Any) -> Plan:
     """
     module = _target(target)
     _check_known(hints, module.lift, "hint", f"lift({target!r}, ...)")
+    _check_sizes(hints, max((hints[name] for name in LENGTHS if is_whole(hints.get(name))), default=1), "lift")
     try:
         with np.errstate(invalid="raise"):  # NaN would become some integer
             return module.lift(representation, **hints)
@@ -147,7 +152,22 @@ def targets(plan: Plan | None = None) -> dict[str, str] | dict[str, list[str]]:
     """
     if plan is None:
         return {name: _target(name).summary for name in TARGETS}
-    return {name: _target(name).refusals(plan) for name in TARGETS}
+    return {name: _refusals(_target(name), plan) for name in TARGETS}
+
+
+def _refusals(module: Target, plan: Plan, **options: Any) -> list[str]:
+    keys = plan.B * plan.K
+    if keys > MOST_ROWS:
+        return [f"it has {keys:,} keys over all items, and forms of no more than {MOST_ROWS:,} are written"]
+    return module.refusals(plan, **options)
+
+
+def _check_sizes(given: dict[str, Any], longest: int, where: str) -> None:
+    """Raise where the items and heads to write out, of the longest axis, would fill the memory."""
+    counts = {name: int(given[name]) for name in COUNTS if is_whole(given.get(name))}
+    check_row_count(
+        math.prod([longest, *counts.values()]), f"too many rows, lengths of {longest:,} with {counts}", where
+    )
 
 
 def _target(name: str) -> Target:

@@ -11,6 +11,7 @@ from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
 from attnmask.targets.read import array_of, attends_by, first_element, with_four_axes, zeros_and_ones
+from attnmask.targets.write import reasons_against_pairs
 
 name = "integers"
 summary = "NumPy integers (B, H, Q, K), 1 attends"
@@ -18,8 +19,8 @@ WHERE = "lift('integers', array)"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is an array of zeros and ones."""
-    return []
+    """More pairs than are written out."""
+    return reasons_against_pairs(plan)
 
 
 def lower(plan: Plan, *, dtype: DTypeLike = "int64") -> IntArray:

@@ -23,7 +23,7 @@ from attnmask.targets.read import (
     lengths_hinted,
     with_leading_axes,
 )
-from attnmask.targets.write import batch_items
+from attnmask.targets.write import batch_items, reasons_against_pairs
 
 name = "onnx"
 summary = "dict for ONNX Attention: attn_mask bool or float (B, H, Q, K), nonpad_kv_seqlen (B,), is_causal"
@@ -33,8 +33,9 @@ FLOATS = ("float16", "float32", "float64")
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is a mask of bools."""
-    return []
+    """More pairs than are written out, of a set that needs them."""
+    own = {name: options[name] for name in ("opset", "batch") if name in options}
+    return reasons_against_pairs(plan, lambda: is_full(plan.runs) or _without_pairs(plan, **own) is not None)
 
 
 def lower(plan: Plan, *, opset: int = 24, dtype: DTypeLike = "bool", batch: int | None = None) -> dict[str, Any]:
@@ -69,13 +70,12 @@ def lower(plan: Plan, *, opset: int = 24, dtype: DTypeLike = "bool", batch: int 
     """
     if opset not in (23, 24, 25):
         raise ArgumentError(f"opset is {opset!r}", where="lower(opset=)", fix="give 23, 24 or 25")
-    mask_type, items = _dtype(dtype), batch_items(plan, batch)
+    mask_type = _dtype(dtype)
     given: dict[str, Any] = {"attn_mask": None, "nonpad_kv_seqlen": None, "is_causal": 0}
     given |= {"left_window_size": -1, "right_window_size": -1} if opset == 25 else {}
     if is_full(plan.runs):
         return given
-    band = band_of(plan.runs)
-    own = None if band is None else _arguments(band, opset, items if plan.B > 1 or batch is not None else None)
+    own = _without_pairs(plan, opset, batch)
     return given | ({"attn_mask": _mask(plan, mask_type)} if own is None else own)
 
 
@@ -122,6 +122,11 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, ali
             fix="make them agree",
         )
     return Plan(intersect(parts).collapsed())
+
+
+def _without_pairs(plan: Plan, opset: int = 24, batch: int | None = None) -> dict[str, Any] | None:
+    band, items = band_of(plan.runs), batch_items(plan, batch)
+    return None if band is None else _arguments(band, opset, items if plan.B > 1 or batch is not None else None)
 
 
 def _arguments(band: Band, opset: int, items: int | None) -> dict[str, Any] | None:

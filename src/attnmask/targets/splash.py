@@ -19,8 +19,10 @@ from attnmask.mask.arguments import positive_number
 from attnmask.mask.atoms import causal, chunked, full, window
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
+from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of
 from attnmask.targets.sequences import union_of_items
+from attnmask.targets.write import reasons_against_pairs
 
 name = "splash"
 summary = "dict for JAX splash attention: mask, a MultiHeadMask (H, Q, K), and segment_ids of q (B, Q) and kv (B, K)"
@@ -37,7 +39,9 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
         )
     if plan.B > 1 and _static_and_segments(plan)[1] is None:
         reasons.append("it differs between items, in another way than one mask for all within segments of tokens")
-    return reasons
+    return reasons or reasons_against_pairs(
+        plan, lambda: all(_lazy(one) is not None for one in _heads(_static_and_segments(plan)[0]))
+    )
 
 
 def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
         )
     static, segments = _static_and_segments(plan)
     masks = [_mask(one) for one in _heads(static)]
-    arrays: list[Any] = [] if segments is None else [each.astype(np.int32) for each in segments]
+    arrays: list[Any] = [] if segments is None else [int32_from(each) for each in segments]
     every_head = MultiHeadMask(masks if len(masks) == count else masks * count)
     return {"mask": every_head, "segment_ids": SegmentIds(*arrays) if arrays else None}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from attnmask.compile.plan import Plan
+from attnmask.compile.runs import MOST_PAIRS
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import whole_number
 from attnmask.targets.read import MASKS_FROM
@@ -57,6 +59,19 @@ def batch_items(plan: Plan, batch: int | None) -> int:
             f"batch is {items}, the plan has {plan.B} batch items", where="lower(batch=)", fix="make them agree"
         )
     return items
+
+
+def reasons_against_pairs(plan: Plan, others: Callable[[], bool] = lambda: False) -> list[str]:
+    """That an element for every pair would fill the memory.
+
+    Args:
+        plan: the set.
+        others: whether the form says this set in another way; asked of large sets alone.
+    """
+    pairs = math.prod(plan.shape)
+    if pairs <= MOST_PAIRS or others():
+        return []
+    return [f"it has {pairs:,} pairs to write out one by one, and no more than {MOST_PAIRS:,} are"]
 
 
 def power_of_two(number: int) -> int:

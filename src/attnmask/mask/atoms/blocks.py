@@ -14,7 +14,7 @@ from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import FrozenArray
 from attnmask.mask.run_table import FEW_RUNS, range_of, table_of
-from attnmask.mask.tables import Flat, item_of, runs_of_rows
+from attnmask.mask.tables import Flat, check_row_count, item_of, runs_of_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,6 +116,7 @@ def bigbird_layout(blocks: int, window: int, global_blocks: int, random_blocks: 
     """
     named = {"blocks": blocks, "window": window, "global_blocks": global_blocks, "random_blocks": random_blocks}
     count, around, first, others = (whole_number(value, name, "bigbird_layout") for name, value in named.items())
+    check_row_count(count**2, f"{count} x {count} blocks", "bigbird_layout")
     place = np.arange(count)
     layout = np.abs(place[:, None] - place) <= around // 2
     layout[:first] = layout[:, :first] = True

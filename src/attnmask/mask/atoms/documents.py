@@ -15,7 +15,7 @@ from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
 from attnmask.mask.run_table import RunTable, range_of, table_of
-from attnmask.mask.tables import at_positions, come_back, position_in, run_of_equal, stretches_by_id
+from attnmask.mask.tables import at_positions, check_row_count, come_back, position_in, run_of_equal, stretches_by_id
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,7 +112,9 @@ def documents(
 
 def _ids_from_lengths(items: Sequence[object]) -> IntArray:
     arrays = [_lengths(item) for item in items]
-    ids = np.full((len(arrays), max(int(lengths.sum()) for lengths in arrays)), -1, dtype=np.int64)
+    longest = max(int(lengths.sum()) for lengths in arrays)
+    check_row_count(len(arrays) * longest, f"{len(arrays)} items of {longest} tokens", "documents(lengths=)")
+    ids = np.full((len(arrays), longest), -1, dtype=np.int64)
     for row, lengths in zip(ids, arrays, strict=True):
         row[: lengths.sum()] = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths)
     return ids

@@ -41,6 +41,8 @@ class Grid(Atom):
         q = domain.positions
         top, bottom = self._reach(q // self.width, self.height)
         left, right = self._reach(q % self.width, self.width)
+        # Lines beyond the keys would be cut off: there may be very many of them.
+        bottom = np.maximum(np.minimum(bottom, -(-domain.K // self.width)), top)
         # Rows that are seen from end to end touch each other, and are one run.
         whole = right - left == self.width
         on_image = (q >= 0) & (q < self.height * self.width)
