@@ -12,13 +12,18 @@ LOCK := $(if $(shell command -v flock),flock .venv.lock)
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := test
-.PHONY: run test check clean
+N ?= 10000
+SEED ?= 0
+.PHONY: run test check clean attack
 
 run: $(READY)  ## make run ARGS="--help"
 	@$(BIN)/python -m examples.embed_stdlib $(ARGS)
 
 test: $(READY)  ## make test ARGS="-k window"
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+attack: $(READY)  ## make attack N=1000000 SEED=0
+	$(BIN)/python -m tests.attack --masks $(N) --seed $(SEED)
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -38,6 +38,12 @@ ERRORS: list[tuple[type[ArgumentError], Callable[[], object], str]] = [
     ),
     (
         ArgumentError,
+        lambda: am.compile(am.causal(), q=16, offset=2**31 - 1),
+        "offset is 2147483647 with 16 queries and 16 keys\n  where: compile(offset=)\n"
+        "  to do: positions stay within 2**31",
+    ),
+    (
+        ArgumentError,
         lambda: am.compile(am.causal(), q=-1),
         "q is -1\n  where: compile(q=)\n  to do: give a whole number, 0 or more, below 2**31",
     ),

@@ -140,6 +140,7 @@ BAD_PLANS = {
     "a huge shape": plan_with(shape=[2**40, 2**40, 1]),
     "floats": plan_with(starts=[0.5, 0, 0]),
     "bad offset": plan_with(offset=None),
+    "positions beyond 2**31": plan_with(offset=2**31 - 1),
     "bad keys": plan_with(keys=-3),
     "bad mask": plan_with(mask={"x": {}}),
 }

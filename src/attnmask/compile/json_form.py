@@ -12,6 +12,7 @@ from attnmask.compile.runs import Runs, Shape, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import is_whole, lengths_per_item, position_count, shown, whole_number
+from attnmask.mask.arguments import first_position, is_whole, lengths_per_item, whole_number
 from attnmask.mask.expr import Mask
 from attnmask.mask.json_form import VERSION, document_from_json, mask_from_node, node_from_mask
 
@@ -39,7 +40,8 @@ def plan_parts_from_json(text: str) -> tuple[Runs, int, Mask | None]:
     """Read them, and check that the runs are in their canonical form."""
     document = document_from_json(text, NAMES)
     mask = None if document["mask"] is None else mask_from_node(document["mask"])
-    return _runs(document), position_count(document["offset"], "offset", WHERE), mask
+    runs = _runs(document)
+    return runs, first_position(document["offset"], runs.shape[2], runs.keys, WHERE), mask
 
 
 def _node(mask: Mask | None) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.compile.tiles import Tiles, tiles_from_runs
 from attnmask.conventions import Align, BoolArray, offset_from_align
 from attnmask.errors import AlignmentError, ArgumentError
-from attnmask.mask.arguments import is_whole, one_of, position_count, whole_number
+from attnmask.mask.arguments import first_position, is_whole, one_of, whole_number
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask, atoms_of, mask_instead_of
 
@@ -163,6 +163,10 @@ class Plan:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def __reduce__(self) -> tuple[type[Plan], tuple[Runs, int, Mask | None]]:
+        # A hash that was computed here is another one in the process that unpickles the plan.
+        return Plan, (self.runs, self.offset, self.mask)
 
     def __repr__(self) -> str:
         sizes = f"B={self.B}, H={self.H}, Q={self.Q}, K={self.K}"
@@ -330,7 +334,7 @@ def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
     if align is not None:
         return offset_from_align(one_of(Align, align, "align", "compile"), q, k)
     if offset is not None:
-        return position_count(offset, "offset", "compile(offset=)")
+        return first_position(offset, q, k, "compile(offset=)")
     if q != k:
         raise AlignmentError(
             f"{q} queries and {k} keys, and nothing says how they line up",

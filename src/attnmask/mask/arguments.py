@@ -58,6 +58,16 @@ def position_count(value: Any, name: str, where: str) -> int:
     return int(value)
 
 
+def first_position(value: Any, q: int, k: int, where: str) -> int:
+    """An offset at which all positions of queries, and their distances from the keys, are within 2**31."""
+    offset = position_count(value, "offset", where)
+    if abs(offset) + max(q, k) > LARGEST:
+        raise ArgumentError(
+            f"offset is {offset} with {q} queries and {k} keys", where=where, fix="positions stay within 2**31"
+        )
+    return offset
+
+
 def one_of(kind: type[Choice], value: Any, name: str, where: str) -> Choice:
     """A member of an enum, from its value."""
     try:
