@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attnmask.audit.global_state import global_state_kept, model_kept
 from attnmask.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -65,13 +66,14 @@ def audit(
 
     if isinstance(model, str) and forward is not None:
         raise ArgumentError("forward= calls a model", where="audit(forward=)", fix="give that model, not its name")
-    with quiet():
-        subject = (
-            subject_from_text(model, mode, mask, redraw)
-            if isinstance(model, str)
-            else subject_of(model, mask, forward, redraw_weights=redraw)
-        )
-    return report_of(subject, probes, expect, progress)
+    with global_state_kept():
+        with quiet():
+            subject = (
+                subject_from_text(model, mode, mask, redraw)
+                if isinstance(model, str)
+                else subject_of(model, mask, forward, redraw_weights=redraw)
+            )
+        return report_of(subject, probes, expect, progress)
 
 
 def trace(model: nn.Module, batch: Mapping[str, Any]) -> Trace:
@@ -92,4 +94,5 @@ def trace(model: nn.Module, batch: Mapping[str, Any]) -> Trace:
     """
     from attnmask.audit import recording
 
-    return recording.trace(model, batch)
+    with global_state_kept(), model_kept(model):
+        return recording.trace(model, batch)
