@@ -61,11 +61,12 @@ def audit(
     >>> report.exit_code, report.verdicts
     (0, {'future leak': <Verdict.OK: 'ok'>})
     """
-    from attnmask.audit.auditing import report_of
+    from attnmask.audit.auditing import check_options, report_of
     from attnmask.audit.build import quiet, subject_from_text, subject_of
 
     if isinstance(model, str) and forward is not None:
         raise ArgumentError("forward= calls a model", where="audit(forward=)", fix="give that model, not its name")
+    check_options(probes, expect or {})
     with global_state_kept():
         with quiet():
             subject = (
