@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from attnmask.audit.global_state import global_state_kept, model_kept
 from attnmask.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -60,18 +61,20 @@ def audit(
     >>> report.exit_code, report.verdicts
     (0, {'future leak': <Verdict.OK: 'ok'>})
     """
-    from attnmask.audit.auditing import report_of
+    from attnmask.audit.auditing import check_options, report_of
     from attnmask.audit.build import quiet, subject_from_text, subject_of
 
     if isinstance(model, str) and forward is not None:
         raise ArgumentError("forward= calls a model", where="audit(forward=)", fix="give that model, not its name")
-    with quiet():
-        subject = (
-            subject_from_text(model, mode, mask, redraw)
-            if isinstance(model, str)
-            else subject_of(model, mask, forward, redraw_weights=redraw)
-        )
-    return report_of(subject, probes, expect, progress)
+    check_options(probes, expect or {})
+    with global_state_kept():
+        with quiet():
+            subject = (
+                subject_from_text(model, mode, mask, redraw)
+                if isinstance(model, str)
+                else subject_of(model, mask, forward, redraw_weights=redraw)
+            )
+        return report_of(subject, probes, expect, progress)
 
 
 def trace(model: nn.Module, batch: Mapping[str, Any]) -> Trace:
@@ -92,4 +95,5 @@ def trace(model: nn.Module, batch: Mapping[str, Any]) -> Trace:
     """
     from attnmask.audit import recording
 
-    return recording.trace(model, batch)
+    with global_state_kept(), model_kept(model):
+        return recording.trace(model, batch)

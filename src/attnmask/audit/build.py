@@ -19,7 +19,7 @@ from attnmask.audit.factories import made_by
 from attnmask.audit.influence import influences
 from attnmask.audit.outputs import output_name, text_of
 from attnmask.audit.positions import tables_of
-from attnmask.audit.subject import Kind, Run, Subject, in_double, plain_inputs
+from attnmask.audit.subject import Kind, Run, Subject, config_of, in_double, plain_inputs
 from attnmask.audit.weights import GAIN, REDRAW, redraw
 from attnmask.audit.whitebox import calls_of
 from attnmask.errors import ArgumentError
@@ -63,7 +63,7 @@ def subject_of(
     original, model = model, copy.deepcopy(model).eval()
     if redraw_weights:
         redraw(model)
-    config = getattr(model, "config", None)
+    config = config_of(model)
     kind = _kind(model, config, mask)
     subject = Subject(
         name=type(model).__name__,

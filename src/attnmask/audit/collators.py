@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnmask.audit.batches import MOST, Collated
+from attnmask.audit.global_state import global_state_kept
 from attnmask.audit.report import Report
 from attnmask.audit.verdict import Finding, Verdict
 from attnmask.conventions import BoolArray, IntArray
@@ -66,7 +67,8 @@ def audit_collator(
     started = time.perf_counter()
     given = [dict(example) for example in examples] if examples is not None else _texts(eos)
     texts = [np.asarray(example["input_ids"], dtype=np.int64) for example in given]
-    collated = Collated(_batch_of(collator, given), texts, pad, eos)
+    with global_state_kept():
+        collated = Collated(_batch_of(collator, given), texts, pad, eos)
     findings = [_tokens(collated)]
     if findings[0].verdict is Verdict.OK:  # where texts are cut nothing else can be told
         findings += [finding for check in CHECKS for finding in check(collated)]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.audit.global_state import global_state_kept
 from attnmask.audit.report import Report
 from attnmask.audit.verdict import Finding, Verdict
 from attnmask.errors import ArgumentError
@@ -107,7 +108,8 @@ def _numbers(metric: Callable[[Any], Mapping[str, Any]], logits: Logits, labels:
 
     where = "audit_metric(metric)"
     try:
-        found = metric(EvalPrediction(predictions=logits.copy(), label_ids=labels.copy()))
+        with global_state_kept():
+            found = metric(EvalPrediction(predictions=logits.copy(), label_ids=labels.copy()))
         return {str(name): float(value) for name, value in found.items()}
     except Exception as error:  # whatever a person's own code raises
         fix = "give a function of (logits (B, L, classes), labels (B, L)) that returns numbers by name"

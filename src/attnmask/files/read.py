@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from attnmask.errors import InputFileError
+from attnmask.escapes import escaped
 
 Record = tuple[int, Any]
 SHOWN = 5
@@ -66,9 +67,8 @@ def read_texts(path: str | Path, column: str | None = None) -> Texts:
     ['to be', 'or not to be']
     """
     if str(path) == "-":
-        source = "standard input"
-        return _checked(_read_txt(sys.stdin.buffer, source, column), source)
-    source, suffix = str(path), Path(path).suffix.lower()
+        return _read_standard_input(column)
+    source, suffix = escaped(str(path)), Path(path).suffix.lower()
     if suffix not in READERS:
         raise InputFileError(
             f"unknown kind of file {suffix!r}",
@@ -78,8 +78,18 @@ def read_texts(path: str | Path, column: str | None = None) -> Texts:
     try:
         with open(path, "rb") as file:
             return _checked(READERS[suffix](file, source, column), source)
-    except OSError as error:
-        raise InputFileError(f"cannot be read: {error.strerror or error}", where=source) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputFileError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise InputFileError(f"cannot be read: {why}", where=source) from error
+
+
+def _read_standard_input(column: str | None) -> Texts:
+    source = "standard input"
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise InputFileError("cannot be read: it is closed", where=source)
+    return _checked(_read_txt(sys.stdin.buffer, source, column), source)
 
 
 def import_pyarrow(name: str) -> Any:
