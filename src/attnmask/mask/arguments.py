@@ -15,6 +15,7 @@ from attnmask.mask.frozen import FrozenArray, as_array
 
 Choice = TypeVar("Choice", bound=Enum)
 LARGEST = np.iinfo(np.int32).max
+OR_SAY = '; or say polarity="attends" or polarity="masked_out", what a 1 is'
 
 
 def whole_number(value: Any, name: str, where: str, least: int = 0) -> int:
@@ -112,7 +113,7 @@ def bool_array(value: Any, name: str, where: str, dims: tuple[int, ...]) -> Bool
 
 
 def keep_mask(
-    value: Any, name: str, where: str, dims: tuple[int, ...] = (1, 2), *, polarity_given: bool = False
+    value: Any, name: str, where: str, dims: tuple[int, ...] = (1, 2), *, polarity_given: bool | None = None
 ) -> BoolArray:
     """Which positions hold 1, of a mask that says of each position whether it is a token.
 
@@ -122,7 +123,8 @@ def keep_mask(
     Args:
         value: nested lists, an array of NumPy or JAX, or a tensor of any dtype on any device.
         name: of the argument. where: who asks, for errors. dims: numbers of axes that are taken.
-        polarity_given: whether the caller has said what a 1 means, so that zeros alone have one reading.
+        polarity_given: whether the caller has said what a 1 means, so that zeros alone have one reading; None where
+            it cannot be said.
 
     Returns:
         bool, in the shape of the value.
@@ -149,7 +151,7 @@ def keep_mask(
         raise AmbiguousError(
             f"{name} {array.shape} holds 0.0 alone: no token, or nothing masked if it is to be added to the scores",
             where=where,
-            fix="give bools or integers, 1 for a token",
+            fix="give bools or integers, 1 for a token" + (OR_SAY if polarity_given is False else ""),
         )
     return ones
 
