@@ -83,7 +83,9 @@ def bools(draw: st.DrawFn, *shape: int) -> NDArray[np.bool_]:
 def _padding(draw: st.DrawFn, domain: Domain) -> am.Mask:
     items, of = _items(draw, domain.B), draw(AXES)
     if draw(COIN) or (of == "both" and domain.Q != domain.K):
-        return am.padding(lengths=_some(draw, COUNTS, items), side=draw(PLACES), of=of)
+        most = {"queries": domain.Q, "keys": domain.K, "both": min(domain.Q, domain.K)}[of]
+        lengths = np.minimum(_some(draw, COUNTS, items), most)
+        return am.padding(lengths=lengths, side=draw(PLACES), of=of)
     length = domain.Q if of == "queries" else domain.K
     return am.padding(attention_mask=bools(draw, items, length), of=of)
 

@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.hf.labels import IGNORED
-from attnmask.hf.token_mask import tokens_of
+from attnmask.mask.arguments import keep_mask
 
 # A collator may mask or exchange some tokens of a text, not most of them.
 LEAST_ALIKE = 0.5
@@ -97,7 +96,7 @@ class Collated:
         given = self.batch.get("attention_mask")
         if given is None or np.ndim(given) != 2:
             return None
-        return tokens_of(torch.as_tensor(given), "audit_collator(collator)").numpy()
+        return keep_mask(given, "attention_mask", "audit_collator(collator)", dims=(2,))
 
     @cached_property
     def labels(self) -> IntArray | None:

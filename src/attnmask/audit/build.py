@@ -229,7 +229,7 @@ def subject_from_text(
     text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
 ) -> Subject:
     """A folder, ``module:factory``, or a model type."""
-    if Path(text).is_dir():
+    if _is_folder(text):
         return subject_from_folder(text, mode, mask, redraw_weights)
     if "/" in text:
         raise ArgumentError("there is no such folder", where=text, fix="give one that save_pretrained wrote")
@@ -238,6 +238,13 @@ def subject_from_text(
     if mode:
         raise ArgumentError(f"{text} makes one model", where="audit(mode=)", fix="leave the mode out")
     return subject_from_factory(text, mask, redraw_weights)
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):  # no name that a folder can have
+        return False
 
 
 @contextmanager

@@ -11,8 +11,7 @@ import numpy as np
 from attnmask.compile.runs import Runs, Shape, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import is_whole, lengths_per_item, position_count, shown, whole_number
-from attnmask.mask.arguments import first_position, is_whole, lengths_per_item, whole_number
+from attnmask.mask.arguments import first_position, is_whole, lengths_per_item, shown, whole_number
 from attnmask.mask.expr import Mask
 from attnmask.mask.json_form import VERSION, document_from_json, mask_from_node, node_from_mask
 

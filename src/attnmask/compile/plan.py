@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.compile.describe import Description, description_of
 from attnmask.compile.diff import Diff, diff_of
 from attnmask.compile.explain import Explanation, explain
@@ -100,6 +101,7 @@ class Plan:
         """Bytes of the same set as bools (B, H, Q, K)."""
         return math.prod(self.shape)
 
+    @public
     def flops(self, dim: int) -> int:
         """Floating-point operations of attention over the set, forward: two products of ``dim`` for every pair.
 
@@ -112,11 +114,13 @@ class Plan:
         """
         return 4 * whole_number(dim, "dim", "plan.flops") * self.pairs
 
+    @public
     def to_json(self) -> str:
         """The plan as JSON, from which ``Plan.from_json`` makes an equal one; a predicate is left out of its mask."""
         return json_from_plan(self.runs, self.offset, self.mask)
 
     @staticmethod
+    @public
     def from_json(text: str) -> Plan:
         """The plan that ``to_json`` wrote.
 
@@ -137,6 +141,7 @@ class Plan:
             _check_mask(plan, plan.mask)
         return plan
 
+    @public
     def describe(self) -> Description:
         """The set in words, and the shortest expression found that is proved to be equal to it.
 
@@ -201,6 +206,7 @@ class Plan:
             raise ArgumentError(f"row {rows} of {self.Q}", where="plan[rows]", fix=f"rows are 0 to {self.Q - 1}")
         return row, row + 1
 
+    @public
     def tiles(self, rows: int = 128, keys: int = 128) -> Tiles:
         """The EMPTY, PARTIAL and FULL tiles.
 
@@ -212,6 +218,7 @@ class Plan:
                 raise ArgumentError(f"{name} is 0", where="plan.tiles", fix="a tile has 1 row and 1 key or more")
         return tiles_from_runs(self.runs, rows, keys)
 
+    @public
     def to(self, target: str, **options: Any) -> Any:
         """The plan in a library's own form; see ``attnmask.targets``.
 
@@ -226,6 +233,7 @@ class Plan:
 
         return lower(self, target, **options)
 
+    @public
     def backend_for(self, q: Any) -> Any:
         """Which backend ``attention`` chooses for queries like these, and why.
 
@@ -247,12 +255,14 @@ class Plan:
 
         return backend_for_queries(q, self)
 
+    @public
     def diff(self, other: Plan) -> Diff:
         """The pairs in which two plans differ; empty, and false, iff they are equal."""
         if not isinstance(other, Plan):
             raise ArgumentError(f"{type(other).__name__} is no plan", where="plan.diff", fix="compile or lift it first")
         return diff_of(self.runs, other.runs)
 
+    @public
     def explain(self, b: int, h: int, q: int, k: int) -> Explanation:
         """Why query row q attends, or does not attend, to key k.
 
@@ -266,6 +276,7 @@ class Plan:
         return explain(self.mask, self.runs, self.offset, b, h, q, k)
 
 
+@public
 def compile(
     mask: Mask,
     *,
@@ -365,4 +376,18 @@ def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
                     where=repr(atom),
                     fix=f"compile with {ARGUMENTS[axis]}={size}, or fix the data",
                 )
-    return {axis: 1 if size is None else int(size) for axis, size in sizes.items()}
+    found = {axis: 1 if size is None else int(size) for axis, size in sizes.items()}
+    _check_least_sizes(mask, found)
+    return found
+
+
+def _check_least_sizes(mask: Mask, sizes: dict[str, int]) -> None:
+    """Raise where data of the mask speak of more tokens than the plan has."""
+    for atom in atoms_of(mask):
+        for axis, least in atom.least_sizes().items():
+            if least > sizes[axis]:
+                raise ArgumentError(
+                    f"a length of {least}, the plan has {axis}={sizes[axis]}",
+                    where=repr(atom),
+                    fix=f"compile with {ARGUMENTS[axis]}={least} or more, or fix the lengths",
+                )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnmask.calls import public
 from attnmask.compile import Plan
 from attnmask.draw.panels import Panel, items_of, not_shown, panels_of, share, tile_size
 from attnmask.errors import ArgumentError
@@ -25,6 +26,7 @@ NARROWEST = 4.0
 DPI = 200
 
 
+@public
 def figure_from_plan(plan: Plan, *, batch: int | None = None, head: int | None = None) -> Figure:
     """Draw a plan as a matplotlib figure: queries from top to bottom, keys from left to right.
 
@@ -77,6 +79,7 @@ def new_figure(inches: tuple[float, float]) -> Figure:
     return import_figure()(figsize=inches, dpi=DPI, layout="constrained")
 
 
+@public
 def save_image(plan: Plan, path: str | Path, *, batch: int | None = None, head: int | None = None) -> None:
     """Draw a plan into a PNG, SVG or PDF file.
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attnmask.calls import public
 from attnmask.compile.plan import Plan, compile
 from attnmask.errors import ArgumentError
 from attnmask.hf.borrowing import borrowed
@@ -48,6 +49,7 @@ class Job:
     pool: Pool
 
 
+@public
 def encode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

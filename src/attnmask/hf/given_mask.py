@@ -10,9 +10,9 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import masking_utils
 
 from attnmask.compile.plan import Plan
@@ -47,10 +47,9 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
         arguments = inputs_embeds, attention_mask, past_key_values, position_ids, layer_idx, encoder_hidden_states
         if config._attn_implementation != NAME or isinstance(attention_mask, PackedMask):
             return original(config, *arguments)
-        if isinstance(attention_mask, list | tuple | np.ndarray):
-            kind: str = type(cast(Any, attention_mask)).__name__
-            fix = "give a tensor: torch.as_tensor(attention_mask)"
-            raise ArgumentError(f"attention_mask is a {kind}", where=WHERE, fix=fix)
+        if attention_mask is not None and not isinstance(attention_mask, Tensor | BlockMask):
+            fix = "give a tensor: torch.as_tensor(attention_mask); of a plan, plan.to('hf_4d')"
+            raise ArgumentError(f"attention_mask is a {type(attention_mask).__name__}", where=WHERE, fix=fix)
         if not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2:
             return original(config, *arguments)
         _check_between_graphs(attention_mask, len(inputs_embeds))

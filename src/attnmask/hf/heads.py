@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from attnmask.calls import public
 from attnmask.hf.packable import encoder_of
 from attnmask.hf.packed_mask import PackedMask
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+@public
 def heads_by_document(model: PreTrainedModel) -> RemovableHandle:
     """Let the head of an encoder, such as one for sequence classification, see every document of packed rows.
 

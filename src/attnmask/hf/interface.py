@@ -20,6 +20,7 @@ from transformers.utils.output_capturing import (
     _active_collector,  # pyright: ignore[reportPrivateUsage]
 )
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
@@ -42,6 +43,7 @@ KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", "kwargs
 }  # fmt: skip
 
 
+@public
 def register() -> None:
     """Make ``attn_implementation="attnmask"`` known to transformers.
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.borrowing import borrowed
 from attnmask.hf.encoding import BatchOrder, Row, batches_of, check_vocabulary, row_of_texts
@@ -45,6 +46,7 @@ class Scores:
             return np.exp(-self.log_likelihoods / self.tokens)
 
 
+@public
 def score(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

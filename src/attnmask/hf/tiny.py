@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModel, PreTrainedModel
+
+from attnmask.calls import public
+from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import shown, whole_number
 
 if TYPE_CHECKING:  # releases before 5 call it PretrainedConfig
     from transformers import PreTrainedConfig
@@ -98,11 +103,19 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
         model_type: as in ``config.model_type``, such as "llama".
 
     Raises:
-        KeyError: transformers has no such architecture.
+        ArgumentError: transformers has no such architecture.
     """
-    return _shrunk(CONFIG_MAPPING[model_type])
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type, list(CONFIG_MAPPING)) if isinstance(model_type, str) else []
+        fix = f"give {' or '.join(map(repr, near))}" if near else "give one of transformers, such as 'llama'"
+        raise ArgumentError(f"there is no model type {shown(model_type)}", where="tiny_model(model_type=)", fix=fix)
+    config = _shrunk(CONFIG_MAPPING[model_type])
+    # Where an architecture has several models, AutoModel looks through the names of its own, of which there are none.
+    config.architectures = config.architectures or []
+    return config
 
 
+@public
 def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     """A model without a head, its weights drawn so large that a wrong mask shows, in evaluation mode, under eager.
 
@@ -111,11 +124,15 @@ def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     Args:
         model_type: as in ``config.model_type``. seed: of the weights.
 
+    Raises:
+        ArgumentError: transformers has no such architecture.
+
     Source: attnmask.
 
     >>> type(tiny_model("llama")).__name__
     'LlamaModel'
     """
+    whole_number(seed, "seed", "tiny_model")
     torch.manual_seed(seed)
     config = tiny_config(model_type)
     config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]

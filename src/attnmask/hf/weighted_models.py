@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.hf.families import check_model
 from attnmask.hf.model_mask import NAME
 from attnmask.hf.switching import under_attnmask
 
@@ -74,6 +76,7 @@ _current: ContextVar[_Weights | None] = ContextVar("attnmask_weights", default=N
 
 
 @contextmanager
+@public
 def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
     """Run a model with weights of its tokens, in inference, in training and in generation.
 
@@ -125,6 +128,7 @@ def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
         own.check_used()
 
 
+@public
 def accept_weights(model: PreTrainedModel) -> ExitStack:
     """Let a model take ``weights=`` in its batches, beside input_ids: (B, L), as ``weighted`` takes them.
 
@@ -204,6 +208,7 @@ def _configs_of_text(model: PreTrainedModel) -> frozenset[int]:
 
 
 def _check_model(model: PreTrainedModel) -> None:
+    check_model(model, WHERE)
     if "decoder_input_ids" in inspect.signature(model.forward).parameters:
         raise UnsupportedModelError(
             f"{type(model).__name__} has two texts, and weights are of one",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import position_count
@@ -71,6 +72,7 @@ class Mask:
     def __invert__(self) -> Mask:
         return Not(self)
 
+    @public
     def shift(self, n: int) -> Mask:
         """The mask as seen by queries that stand ``n`` positions later.
 
@@ -100,6 +102,7 @@ class Mask:
         """
         return Shift(self, position_count(n, "n", "mask.shift(n)"))
 
+    @public
     def to_json(self) -> str:
         """The mask as JSON, from which ``mask_from_json`` makes an equal one.
 
@@ -115,6 +118,7 @@ class Mask:
         return json_from_mask(self)
 
     @staticmethod
+    @public
     def from_json(text: str) -> Mask:
         """The mask that ``to_json`` wrote.
 
@@ -260,6 +264,10 @@ class Atom(Mask):
 
     def sizes(self) -> dict[str, int]:
         """Lengths that the atom's data fix, by axis name; batch and head of 1 fit any."""
+        return {}
+
+    def least_sizes(self) -> dict[str, int]:
+        """Lengths below which the atom's data speak of positions that are not there, by axis name."""
         return {}
 
     def inner(self) -> tuple[Mask, ...]:

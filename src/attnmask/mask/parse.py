@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from attnmask.calls import public
 from attnmask.errors import ExpressionError
 from attnmask.mask.arguments import shown
 from attnmask.mask.atoms import ATOMS
@@ -27,6 +28,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Mask, Mask], Mask]] = {
 }
 
 
+@public
 def mask_from_text(text: str) -> Mask:
     """Read a mask expression.
 

@@ -15,11 +15,11 @@ from attnmask.compile.plan import compile as compile_mask
 from attnmask.compile.runs import Runs
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import whole_number
+from attnmask.mask.arguments import first_element, whole_number
 from attnmask.mask.atoms import causal, documents
 from attnmask.mask.domain import Domain
 from attnmask.mask.tables import int32_from
-from attnmask.targets.read import arguments_of, array_of, bounds_of, first_element
+from attnmask.targets.read import arguments_of, array_of, bounds_of
 from attnmask.targets.write import batch_items, tensor_of
 
 if TYPE_CHECKING:

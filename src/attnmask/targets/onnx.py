@@ -13,7 +13,7 @@ from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_dense, runs_from_single
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import is_whole, one_of
+from attnmask.mask.arguments import is_whole, one_of, shown
 from attnmask.targets.padded_bands import Band, band_of, lengths_of
 from attnmask.targets.read import (
     arguments_of,
@@ -68,8 +68,8 @@ def lower(plan: Plan, *, opset: int = 24, dtype: DTypeLike = "bool", batch: int 
     >>> am.compile(am.causal(), q=2).to("onnx", dtype="float32", opset=23)
     {'attn_mask': None, 'nonpad_kv_seqlen': None, 'is_causal': 1}
     """
-    if opset not in (23, 24, 25):
-        raise ArgumentError(f"opset is {opset!r}", where="lower(opset=)", fix="give 23, 24 or 25")
+    if not is_whole(opset) or opset not in (23, 24, 25):
+        raise ArgumentError(f"opset is {shown(opset)}", where="lower(opset=)", fix="give 23, 24 or 25")
     mask_type = _dtype(dtype)
     given: dict[str, Any] = {"attn_mask": None, "nonpad_kv_seqlen": None, "is_causal": 0}
     given |= {"left_window_size": -1, "right_window_size": -1} if opset == 25 else {}
@@ -153,11 +153,11 @@ def _mask(plan: Plan, dtype: np.dtype[Any]) -> NDArray[Any]:
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype)
-    except TypeError:
+    except Exception:  # of a person's own object NumPy asks for a dtype, which may raise anything
         found = np.dtype(object)
     if found.name not in ("bool", *FLOATS):
         raise ArgumentError(
-            f"dtype is {dtype!r}", where="lower(dtype=)", fix=f"give bool or one of {', '.join(FLOATS)}"
+            f"dtype is {shown(dtype)}", where="lower(dtype=)", fix=f"give bool or one of {', '.join(FLOATS)}"
         )
     return found
 

@@ -14,7 +14,7 @@ from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.compile.runs import check_pair_count
 from attnmask.conventions import BoolArray, IntArray, attends_from_masked_out
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import as_array_checked, is_whole, one_of, shown, whole_number
+from attnmask.mask.arguments import as_array_checked, first_element, is_whole, one_of, shown, whole_number
 from attnmask.mask.tables import MOST_ROWS
 
 # exp underflows to 0 below -104 in float32 and -745 in float64: the rest is room for the scores themselves.
@@ -180,12 +180,6 @@ def zeros_and_ones(array: NDArray[Any]) -> str:
 
 def _named(values: NDArray[Any]) -> str:
     return "all 1" if values.all() else "mixed" if values.any() else "all 0"
-
-
-def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:
-    """The first wanted element and where it stands, such as ``array[0, 2] is -3.5``."""
-    at = tuple(int(index) for index in np.unravel_index(np.argmax(wanted), wanted.shape))
-    return f"{name}[{', '.join(map(str, at))}] is {array[at]:g}"
 
 
 def bounds_of(value: Any, name: str, where: str) -> IntArray:

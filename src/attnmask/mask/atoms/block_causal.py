@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.domain import Domain, Points
@@ -29,6 +30,7 @@ class BlockCausal(Atom):
         return f"block_causal(size={self.size})"
 
 
+@public
 def block_causal(size: int) -> Mask:
     """Queries see all earlier blocks and the whole of their own; attends iff k // size <= q // size.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import bool_array, positive_number, whole_number
 from attnmask.mask.domain import Domain, Points
@@ -64,6 +65,7 @@ class Blocks(Atom):
         return values[None, None] if values.ndim == 2 else values
 
 
+@public
 def blocks(layout: Any, size: int) -> Mask:
     """Blocks of queries see blocks of keys; attends iff layout[(b, h,) q // size, k // size].
 
@@ -92,6 +94,7 @@ def blocks(layout: Any, size: int) -> Mask:
     return Blocks(FrozenArray(array), positive_number(size, "size", "blocks"))
 
 
+@public
 def bigbird_layout(blocks: int, window: int, global_blocks: int, random_blocks: int, seed: int = 0) -> BoolArray:
     """Big Bird's layout: neighbours, global blocks at the beginning, and some random blocks in every row.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import exactly_one, ids_per_position, lengths_per_item, whole_number
+from attnmask.mask.arguments import as_array_checked, exactly_one, ids_per_position, lengths_per_item, whole_number
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
@@ -68,6 +69,7 @@ class Documents(Atom):
         return {"ids": self.ids} if lengths is None else {"lengths": lengths[0] if len(lengths) == 1 else lengths}
 
 
+@public
 def documents(
     *,
     lengths: Sequence[int] | Sequence[Sequence[int]] | IntArray | None = None,
@@ -130,7 +132,8 @@ def _lengths_from_ids(ids: IntArray) -> list[list[int]] | None:
 
 
 def _lengths(item: object) -> IntArray:
-    if getattr(item, "shape", None) != () and isinstance(item, Sized) and not len(item):
+    array = as_array_checked(item, "lengths", "documents")
+    if array.ndim == 1 and not len(array):
         return np.zeros(0, dtype=np.int64)
     lengths = lengths_per_item(item, "lengths", "documents").values
     whole_number(int(lengths.sum()), "the sum of lengths", "documents")

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import one_of, positive_number, whole_number
@@ -63,6 +64,7 @@ class Grid(Atom):
         return first, first + 2 * self.radius + 1
 
 
+@public
 def grid(height: int, width: int, radius: int, border: str = "clip") -> Mask:
     """Pixels see their neighbours; attends iff q and k are on the image, and rows and columns are at most radius apart.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Domain, Points
@@ -93,6 +94,7 @@ def _row_blocks(domain: Domain) -> Iterator[slice]:
     return (slice(first, first + height) for first in range(0, max(domain.Q, 1), height))
 
 
+@public
 def predicate(fn: Rule) -> Mask:
     """A rule of one's own; attends iff fn(b, h, q, k).
 

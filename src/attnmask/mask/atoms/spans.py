@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from attnmask.calls import public
 from attnmask.conventions import IntArray
 from attnmask.mask.arguments import ids_per_position
 from attnmask.mask.atoms.documents import Documents
@@ -18,6 +19,7 @@ class Spans(Documents):
         return {"ids": self.ids}
 
 
+@public
 def spans(ids: Sequence[int] | Sequence[Sequence[int]] | IntArray) -> Mask:
     """Queries see the keys of their own span, both ways; attends iff ids[q] == ids[k] >= 0.
 

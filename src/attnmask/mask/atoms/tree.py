@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import ids_per_position
@@ -71,6 +72,7 @@ def _runs_of_paths(parents: IntArray, positions: IntArray) -> Flat:
     return counts, starts, stops
 
 
+@public
 def tree(parents: Sequence[int] | Sequence[Sequence[int]] | IntArray) -> Mask:
     """Nodes see themselves and their ancestors; attends iff k is q or an ancestor of q.
 
