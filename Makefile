@@ -14,7 +14,7 @@ export HF_HUB_OFFLINE := 1
 .DEFAULT_GOAL := test
 N ?= 10000
 SEED ?= 0
-.PHONY: run test check clean attack
+.PHONY: run test check sanitize attack clean
 
 run: $(READY)  ## make run ARGS="--help"
 	@$(BIN)/python -m examples.embed_stdlib $(ARGS)
@@ -30,6 +30,13 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -n auto --doctest-modules src
+
+# The kernel built with AddressSanitizer and UndefinedBehaviorSanitizer, under its own tests; Python's leaks are not asked for.
+CHECKED := -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr
+sanitize: $(READY)
+	env XDG_CACHE_HOME="$(CURDIR)/build/sanitize" CXX="g++ $(CHECKED)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	  LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	  $(BIN)/python -m pytest -n 0 -k "native and not kernel_of and not forked" tests/execute $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv.lock build dist src/*.egg-info .hypothesis .pytest_cache .ruff_cache

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import attnmask as am
+from attnmask.execute.native import build, cache
 
 # Compiles without optimisation, which takes half the time, and reports as JSON.
 CALL = """
@@ -64,8 +65,9 @@ def test_with_a_compiler_that_fails(tmp_path: Path) -> None:
 def test_two_processes_at_once_and_a_third_that_finds_it_made(tmp_path: Path) -> None:
     for process in [_start(tmp_path), _start(tmp_path)]:
         assert _answer(process) == ("native", True, [])
-    (made,) = (tmp_path / "attnmask").iterdir()
-    assert made.suffix == ".so"
+    kept = list((tmp_path / "attnmask").iterdir())
+    assert 1 <= len(kept) <= 2
+    assert all(path.suffix == ".so" for path in kept)
     assert _answer(_start(tmp_path, PATH="", CXX="")) == ("native", True, [])
 
 
@@ -109,5 +111,100 @@ def test_backend_for_names_every_reason() -> None:
     assert str(plan.backend_for(half[..., :2].float())) == "native"
     assert plan.backend_for(half).name == "tiled"
     assert "torch.float16" in plan.backend_for(half).why
-    assert plan.backend_for(half.to("meta")).name == "dense"
-    assert "tensors are on meta" in plan.backend_for(half.to("meta")).why
+    with pytest.raises(am.AttnMaskError, match="on meta"):
+        plan.backend_for(half.to("meta"))
+
+
+FAKES = {
+    "says nothing": ("exit 1", "exit status 1"),
+    "speaks no UTF-8": ("printf 'x: error: \\377\\376\\n' >&2; exit 1", "error:"),
+    "is killed": ("kill -9 $$", "was killed by signal 9"),
+    "writes nothing": ("exit 0", "wrote no whole library"),
+    "writes nonsense": ('while [ "$1" != -o ]; do shift; done; echo text > "$2"', "attention uses torch's kernel"),
+    "is cut short": (
+        'while [ "$1" != -o ]; do shift; done; head -c 2000 "$(readlink -f /proc/self/exe)" > "$2"',
+        "wrote no whole library",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_a_compiler_that_fails_in_any_way(name: str, tmp_path: Path) -> None:
+    script, said = FAKES[name]
+    compiler = tmp_path / "fake compiler"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o755)
+    backend, right, warned = _answer(_start(tmp_path, CXX=f"'{compiler}'"))
+    assert backend == "tiled (native: the native kernel cannot be built)"
+    assert right
+    assert len(warned) == 1
+    assert said in warned[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "attnmask"
+    made.mkdir(mode=0o700)
+    return made
+
+
+def test_only_whole_libraries_of_this_user_are_loaded(folder: Path) -> None:
+    library = folder.parent / "library"
+    library.write_bytes(b"content" * 1000)
+    kept = cache.keep(library, folder, "a")
+    assert cache.kept_libraries(folder, "a") == [kept]
+    kept.chmod(0o666)
+    assert cache.kept_libraries(folder, "a") == []
+    kept.chmod(0o600)
+    for broken in (b"", b"content", b"other"):
+        kept.write_bytes(broken)
+        assert cache.kept_libraries(folder, "a") == []
+        assert not kept.exists()
+    kept.symlink_to(library)
+    assert cache.kept_libraries(folder, "a") == []
+
+
+def test_a_folder_that_others_can_write_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache.against_folder(folder) is None
+    folder.chmod(0o777)
+    assert "can be written by others" in str(cache.against_folder(folder))
+    folder.chmod(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: 1 + os.getuid())
+    assert "belongs to another user" in str(cache.against_folder(folder))
+    assert cache.against_folder(None) == "there is no home folder"
+
+
+def test_the_folder_follows_the_specification(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given, want in (
+        (str(tmp_path / "x"), tmp_path / "x"),
+        ("relative", tmp_path / ".cache"),
+        ("", tmp_path / ".cache"),
+    ):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        assert cache.cache_folder() == want / "attnmask"
+
+    def no_home() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert cache.cache_folder() is None
+
+
+def test_a_slow_compiler_shows_that_it_runs_and_is_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(build, "SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr(build, "LONGEST", 0.3)
+    with pytest.raises(build._BuildError) as error:
+        build._run(["sh", "-c", "sleep 60 & wait"], tmp_path / "said")
+    assert "did not end" in error.value.what
+    assert len(caplog.messages) == 3
+
+
+def test_an_elf_file_that_is_cut_short_is_seen() -> None:
+    library = Path(sys.executable).resolve().read_bytes()
+    if library.startswith(b"\x7fELF"):
+        assert not cache.is_cut_short(library)
+        assert all(cache.is_cut_short(library[:size]) for size in (10, 1000, len(library) - 1))
+    assert not cache.is_cut_short(b"text")

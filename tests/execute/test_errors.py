@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
 import attnmask as am
 
 X = torch.zeros(2, 4, 5, 8)
+E4 = torch.float8_e4m3fn
 CASES = {
     "three axes": (lambda: am.attention(X[0], X, X, am.full()), "q is shape (4, 5, 8), torch.float32"),
     "no tensor": (lambda: am.attention(X.numpy(), X, X, am.full()), "q is ndarray"),
@@ -53,6 +57,31 @@ CASES = {
         lambda: am.attention(X, X, X, am.full(), weights=torch.ones(6)),
         "weights have shape (6,), the tensors (B, H, Q, K) = (2, 4, 5, 5)",
     ),
+    "mask of NumPy": (lambda: am.attention(X, X, X, np.ones((5, 5), bool)), "mask is ndarray"),
+    "mask as a list": (lambda: am.attention(X, X, X, [[1]]), "mask is list"),
+    "scale as text": (lambda: am.attention(X, X, X, am.full(), scale="a"), "scale is str"),
+    "scale that is no number": (lambda: am.attention(X, X, X, am.full(), scale=math.nan), "scale is nan"),
+    "scale beyond a float": (lambda: am.attention(X, X, X, am.full(), scale=10**400), "scale is inf"),
+    "scale as a bool": (lambda: am.attention(X, X, X, am.full(), scale=True), "scale is bool"),
+    "scale as a tensor": (lambda: am.attention(X, X, X, am.full(), scale=torch.ones(())), "scale is Tensor"),
+    "scalar weights": (
+        lambda: am.attention(X, X, X, am.full(), weights=torch.ones(())),
+        "weights have shape (), the tensors (B, H, Q, K) = (2, 4, 5, 5)",
+    ),
+    "8 bits": (lambda: am.attention(*[X.to(E4)] * 3, am.full()), f"q is shape (2, 4, 5, 8), {E4}"),
+    "meta": (lambda: am.attention(*[X.to("meta")] * 3, am.full()), "q is on meta, where tensors hold no numbers"),
+    "sparse": (lambda: am.attention(*[X.to_sparse()] * 3, am.full()), "q is of layout torch.sparse_coo"),
+    "offset of a plan": (
+        lambda: am.attention(X, X, X, am.compile(am.full(), q=5), offset=5),
+        "got offset=5 and a Plan, which is compiled for its offset",
+    ),
+    "align of a plan": (
+        lambda: am.attention(X, X, X, am.compile(am.full(), q=5), align="end"),
+        "got align='end' and a Plan, which is compiled for its offset",
+    ),
+    "align as a list": (lambda: am.attention(X, X, X, am.causal(), align=["end"]), "align is ['end']"),
+    "lse as text": (lambda: am.attention(X, X, X, am.full(), return_lse="no"), "return_lse is str"),
+    "queries of no kind": (lambda: am.compile(am.full(), q=5).backend_for(None), "q is NoneType"),
     "integer weights": (
         lambda: am.attention(X, X, X, am.full(), weights=torch.ones(5, dtype=torch.long)),
         "weights are torch.int64",

@@ -36,11 +36,15 @@ def check_memory(x: Tensor, subject: str, where: str) -> None:
         what, fix = f"of layout {x.layout}", "call its to_dense()"
     elif x.is_meta:
         what, fix = "on meta, where tensors hold no numbers", "give tensors that hold numbers"
-    elif type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # FakeTensor, DTensor
+    elif _dispatch(type(x)) is not _dispatch(Tensor):  # FakeTensor, DTensor
         what, fix = f"a {type(x).__name__}, whose numbers may be elsewhere", "give plain tensors"
     else:
         return
     raise ArgumentError(f"{subject} {what}", where=where, fix=fix)
+
+
+def _dispatch(kind: Any) -> Any:
+    return kind.__torch_dispatch__
 
 
 def check_fit(q: Tensor, k: Tensor, v: Tensor) -> None:

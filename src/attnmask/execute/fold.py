@@ -35,7 +35,8 @@ def with_whole_rows(x: Tensor) -> Tensor:
     their width: expanded, sliced or transposed tensors would be read beyond their memory. Nor do they know of the bit
     that makes a tensor the negative of what lies in memory.
     """
-    whole = x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1] and not x.is_neg()
+    x = x.resolve_neg()
+    whole = x.stride(-1) == 1 and x.stride(-2) >= x.shape[-1]
     return x if whole else x.clone(memory_format=torch.contiguous_format)
 
 

@@ -59,30 +59,41 @@ def refuse_derivatives_of_gradients(grad: Tensor) -> None:
 
 
 class _Process:
-    """Whether this process was forked from one that may have used torch's threads."""
+    """What this process has done, or was forked from."""
 
+    attended = False
     forked = False
-    warned = False
+    limited = False
 
 
-def _note_fork() -> None:
-    _Process.forked, _Process.warned = True, False
+def _after_fork() -> None:
+    _Process.forked = True
+    if _Process.attended:
+        _limit_threads()
 
 
-os.register_at_fork(after_in_child=_note_fork)
+def _limit_threads() -> None:
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+        _Process.limited = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def use_one_thread_if_forked() -> None:
-    """Set torch to one thread in a forked process.
+    """Set torch to one thread in a forked process, and say so once.
 
     The threads of the parent's pool do not exist in the child, so that whatever waits for them, be it torch's own
-    operations, waits forever. A worker of a DataLoader has one thread already.
+    operations, waits forever. Where the parent has used attention, that is done as soon as the child begins. A worker
+    of a DataLoader has one thread already.
     """
-    if not _Process.forked or torch.get_num_threads() == 1:
+    _Process.attended = True
+    if not _Process.forked:
         return
-    torch.set_num_threads(1)
-    if not _Process.warned:
-        _Process.warned = True
+    _limit_threads()
+    if _Process.limited:
+        _Process.limited = False
         warnings.warn(
             SlowAttentionWarning(
                 "this process was forked and has none of its parent's threads, so torch is set to one thread in it; "

@@ -52,6 +52,7 @@ class _NativeAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, runs: Runs, settings: Settings
     ) -> tuple[Tensor, Tensor]:
+        q, k, v = (with_whole_rows(x) for x in (q, k, v))
         rest = (
             _of_items(bias, q),
             *(torch.tensor(array, device="cpu") for array in (runs.indptr, runs.starts, runs.stops)),
