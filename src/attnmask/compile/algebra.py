@@ -141,7 +141,7 @@ def _combine(operands: Sequence[Runs], shape: Shape, wanted: Callable[[Int64], B
 def _in_blocks(operands: Sequence[Runs], combine: Callable[[Sequence[Runs]], Runs]) -> Runs:
     """Sets of one shape, combined some rows at a time."""
     shape, keys = operands[0].shape, operands[0].keys
-    before = np.sum([runs.indptr for runs in operands], axis=0, dtype=np.int64)
+    before: Int64 = np.stack([runs.indptr for runs in operands], dtype=np.int64).sum(axis=0)
     if before[-1] <= RUNS_AT_ONCE:
         return combine(operands)
     borders = np.searchsorted(before, np.arange(0, before[-1], RUNS_AT_ONCE))
