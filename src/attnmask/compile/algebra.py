@@ -141,11 +141,11 @@ def _combine(operands: Sequence[Runs], shape: Shape, wanted: Callable[[Int64], B
 def _in_blocks(operands: Sequence[Runs], combine: Callable[[Sequence[Runs]], Runs]) -> Runs:
     """Sets of one shape, combined some rows at a time."""
     shape, keys = operands[0].shape, operands[0].keys
-    before = np.sum([runs.indptr for runs in operands], axis=0, dtype=np.int64)
+    before: Int64 = np.stack([runs.indptr for runs in operands], dtype=np.int64).sum(axis=0)
     if before[-1] <= RUNS_AT_ONCE:
         return combine(operands)
-    borders = np.searchsorted(before, np.arange(0, before[-1], RUNS_AT_ONCE))
-    borders = np.unique(np.append(borders, [0, operands[0].rows])).tolist()
+    cuts = np.searchsorted(before, np.arange(0, int(before[-1]), RUNS_AT_ONCE))
+    borders: list[int] = np.unique(np.append(cuts, [0, operands[0].rows])).tolist()
     parts = [combine([runs.between(first, last) for runs in operands]) for first, last in pairwise(borders)]
     counts, starts, stops = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("counts", "starts", "stops")

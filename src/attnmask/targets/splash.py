@@ -12,7 +12,13 @@ from attnmask.compile.facts import causal_offset, chunk_size, is_full, window_si
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_dense, runs_of_heads
-from attnmask.compile.segments import count_within_segments, finest_segments, within_segments
+from attnmask.compile.segments import (
+    count_within_table,
+    finest_segments,
+    table_of_segments,
+    within_segments,
+    within_table,
+)
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import positive_number
@@ -124,12 +130,13 @@ def _static_and_segments(plan: Plan) -> tuple[Runs, Segments]:
     if plan.B == 1 and all(_lazy(one) is not None for one in _heads(plan.runs)):
         return plan.runs, None
     segments = finest_segments(plan.runs)
+    table = table_of_segments(*segments)
     for band in _bands(plan.runs):
-        few = count_within_segments(band, *segments) <= len(plan.runs.starts)
-        if few and within_segments(band, *segments).collapsed() == plan.runs:
+        few = count_within_table(band, *table) <= len(plan.runs.starts)
+        if few and within_table(band, *table).collapsed() == plan.runs:
             return band, segments
     union = union_of_items(plan.runs)
-    return union, segments if plan.B > 1 and within_segments(union, *segments).collapsed() == plan.runs else None
+    return union, segments if plan.B > 1 and within_table(union, *table).collapsed() == plan.runs else None
 
 
 def _bands(runs: Runs) -> Iterator[Runs]:
