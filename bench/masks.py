@@ -75,6 +75,10 @@ KINDS: dict[str, Callable[[int], am.Mask]] = {
     "documents": lambda n: am.documents(lengths=document_lengths(n)),
     "chunked": lambda n: am.causal() & am.chunked(8192),
     "block_causal": lambda n: am.block_causal(64),
+    "cross_documents": lambda n: am.cross_documents(
+        query_lengths=document_lengths(n), key_lengths=document_lengths(n)[::-1]
+    ),
+    "preceding_images": lambda n: am.preceding_images(np.arange(n) % 256 == 0, tokens=64),
     "cross_padding": lambda n: am.cross_padding([n // 2, n, n // 5], [n, n // 3, n]),
     "dilated": lambda n: am.causal() & (am.window(left=361, right=0) | am.dilated(362)),
     "sinks": lambda n: am.causal() & (am.window(left=WINDOW, right=0) | am.sinks(4)),
@@ -83,6 +87,7 @@ KINDS: dict[str, Callable[[int], am.Mask]] = {
     "grid": lambda n: am.grid(height=64, width=n // 64, radius=3),
     "blocks": _big_bird,
     "tree": _tree,
+    "placed": lambda n: am.causal() | am.placed(am.grid(height=64, width=n // 128, radius=3), at=n // 4, length=n // 2),
     "shared_prefix": lambda n: am.causal() & am.shared_prefix(prompt=n // 2, answers=[n // 32] * 16),
     "block_diffusion": lambda n: am.block_diffusion(size=32, length=n // 2),
     "per_head": lambda n: am.per_head([am.causal(), am.window(left=WINDOW, right=0)] * 4),

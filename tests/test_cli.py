@@ -16,6 +16,9 @@ typer_testing = pytest.importorskip("typer.testing")
 from attnmask import hf  # noqa: E402
 from attnmask.cli import app  # noqa: E402
 from attnmask.errors import UnsupportedModelError  # noqa: E402
+from attnmask.mask.atoms import ATOMS  # noqa: E402
+
+MASKS = ", ".join(ATOMS)
 
 
 def run(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
@@ -93,9 +96,7 @@ def test_draw_writes_a_picture(tmp_path: Path) -> None:
             "  where: windw(1, 0)\n"
             "         ^\n"
             "  to do: did you mean window? "
-            "the masks are full, empty, causal, window, prefix, padding, cross_padding, documents, spans, "
-            "chunked, block_causal, block_diffusion, dilated, sinks, "
-            "global_tokens, grid, blocks, tree, shared_prefix, per_head, dense, predicate\n",
+            f"the masks are {MASKS}\n",
         ),
         (
             ["causal()", "--q", "3", "--align", "middle"],

@@ -18,6 +18,7 @@ from attnmask.mask.atoms import block_diffusion as block_diffusion
 from attnmask.mask.atoms import blocks as blocks
 from attnmask.mask.atoms import causal as causal
 from attnmask.mask.atoms import chunked as chunked
+from attnmask.mask.atoms import cross_documents as cross_documents
 from attnmask.mask.atoms import cross_padding as cross_padding
 from attnmask.mask.atoms import dense as dense
 from attnmask.mask.atoms import dilated as dilated
@@ -28,6 +29,8 @@ from attnmask.mask.atoms import global_tokens as global_tokens
 from attnmask.mask.atoms import grid as grid
 from attnmask.mask.atoms import padding as padding
 from attnmask.mask.atoms import per_head as per_head
+from attnmask.mask.atoms import placed as placed
+from attnmask.mask.atoms import preceding_images as preceding_images
 from attnmask.mask.atoms import predicate as predicate
 from attnmask.mask.atoms import prefix as prefix
 from attnmask.mask.atoms import shared_prefix as shared_prefix
@@ -68,6 +71,7 @@ __all__ = [
     "causal",
     "chunked",
     "compile",
+    "cross_documents",
     "cross_padding",
     "dense",
     "dilated",
@@ -81,6 +85,8 @@ __all__ = [
     "mask_from_text",
     "padding",
     "per_head",
+    "placed",
+    "preceding_images",
     "predicate",
     "prefix",
     "shared_prefix",

@@ -14,6 +14,8 @@ from tests.attack.oracle import Tree
 
 # Their values are one array or list of numbers or bools; of others, lists of unequal length are part of the meaning.
 TABLES = {"lengths", "attention_mask", "ids", "cu_seqlens", "layout", "parents", "array", "queries", "keys", "prompt"}
+TABLES |= {"query_ids", "key_ids", "query_lengths", "key_lengths", "cu_seqlens_q", "cu_seqlens_k"}
+TABLES |= {"media_locations", "cache", "at"}
 INTEGERS = {
     np.dtype(name): (int(np.iinfo(name).min), int(np.iinfo(name).max))
     for name in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", ">i4")
@@ -42,6 +44,10 @@ def expression(tree: Tree, chance: random.Random, torch_too: bool = False) -> am
             return expression(parts[0], chance, torch_too).shift(_number(parts[1], chance))
         case "per_head":
             return am.per_head([expression(part, chance, torch_too) for part in parts])
+        case "placed":
+            inner, at, length = parts
+            inside = expression(inner, chance, torch_too)
+            return am.placed(inside, at=_argument("at", at, chance, torch_too), length=_number(length, chance))
         case _:
             given = {key: _argument(key, value, chance, torch_too) for key, value in parts[0].items()}
             return getattr(am, name)(**given)

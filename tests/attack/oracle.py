@@ -1,8 +1,9 @@
 """What every mask means, as plain formulas over all pairs; it shares no code with the package that it judges.
 
 A mask is a tree of tuples: ``("and", tree, ...)``, ``("or", tree, ...)``, ``("xor", left, right)``, ``("not", tree)``,
-``("minus", left, right)``, ``("shift", tree, n)``, ``("per_head", tree, ...)``, or an atom, ``(name, arguments)``, with
-the dict of arguments of the public function of that name. Values are numbers, lists and NumPy arrays.
+``("minus", left, right)``, ``("shift", tree, n)``, ``("per_head", tree, ...)``, ``("placed", tree, at, length)``, or an
+atom, ``(name, arguments)``, with the dict of arguments of the public function of that name. Values are numbers, lists
+and NumPy arrays.
 """
 
 from __future__ import annotations
@@ -66,8 +67,18 @@ def attends(tree: Tree, at: Points) -> Bools:
         case "per_head":
             answers = [attends(part, at) & (at.h == head) for head, part in enumerate(parts)]
             return reduce(np.logical_or, answers)
+        case "placed":
+            return placed(at, *parts)
         case _:
             return FORMULAS[name](at, **parts[0])
+
+
+def placed(at: Points, inner: Tree, start: Any, length: int) -> Bools:
+    """Both axes moved, on a part that is a sequence of its own; outside of it nothing attends."""
+    first = per_item(start, at.b)
+    q, k = at.q - first, at.k - first
+    inside = (q >= 0) & (q < length) & (k >= 0) & (k < length)
+    return inside & attends(inner, Points(at.b, at.h, q, q, k, length, length))
 
 
 def per_item(value: Any, b: Ints) -> Ints:
@@ -85,10 +96,13 @@ def looked_up(table: Any, b: Ints, position: Ints, outside: Any) -> NDArray[Any]
     return np.where(known, rows[b % len(rows), np.clip(position, 0, rows.shape[1] - 1)], outside)
 
 
-def same_id(ids: Any, at: Points) -> Bools:
-    """Whether q and k have the same id, which is not negative."""
-    of_query, of_key = looked_up(ids, at.b, at.q, -1), looked_up(ids, at.b, at.k, -1)
+def same_id(of_query: NDArray[Any], of_key: NDArray[Any]) -> Bools:
+    """Whether two ids are one, which is not negative."""
     return (of_query == of_key) & (of_query >= 0)
+
+
+def in_one_document(ids: Any, at: Points) -> Bools:
+    return same_id(looked_up(ids, at.b, at.q, -1), looked_up(ids, at.b, at.k, -1))
 
 
 def ids_from_lengths(lengths: Sequence[Any]) -> list[list[int]]:
@@ -147,10 +161,24 @@ def tokens_of(ids: NDArray[Any], pad_id: int | None, side: str | None) -> Bools:
     return tokens
 
 
-def documents(at: Points, lengths: Any = None, ids: Any = None, cu_seqlens: Any = None) -> Bools:
+def ids_of(lengths: Any = None, ids: Any = None, cu_seqlens: Any = None) -> Any:
+    """Ids of documents that are given in one of three ways."""
     if cu_seqlens is not None:
         lengths = [after - before for before, after in pairwise(cu_seqlens)]
-    return same_id(ids_from_lengths(lengths) if ids is None else ids, at)
+    return ids_from_lengths(lengths) if ids is None else ids
+
+
+def documents(at: Points, **given: Any) -> Bools:
+    return in_one_document(ids_of(**given), at)
+
+
+def cross_documents(at: Points, **given: Any) -> Bools:
+    names = {"lengths": "{}_lengths", "ids": "{}_ids", "cu_seqlens": "cu_seqlens_{}"}
+    sides = {"lengths": ("query", "key"), "ids": ("query", "key"), "cu_seqlens": ("q", "k")}
+    of_query, of_key = (
+        ids_of(**{kind: given.get(name.format(sides[kind][place])) for kind, name in names.items()}) for place in (0, 1)
+    )
+    return same_id(looked_up(of_query, at.b, at.row, -1), looked_up(of_key, at.b, at.k, -1))
 
 
 def global_tokens(at: Points, indices: Any) -> Bools:
@@ -185,16 +213,39 @@ def on_array(array: Any, at: Points, row: Ints, column: Ints) -> Bools:
     return there & values[at.b % values.shape[0], at.h % values.shape[1], *inside]
 
 
-def tree(at: Points, parents: Any) -> Bools:
+def block_causal(at: Points, size: int, left: int | None = None) -> Bools:
+    behind = at.q // size - at.k // size
+    return (behind >= 0) & (behind >= 0 if left is None else behind <= left)
+
+
+def preceding_images(at: Points, media_locations: Any, tokens: int, which: str = "last") -> Bools:
+    table = np.atleast_2d(np.asarray(media_locations)).astype(int)
+    seen = np.zeros(np.broadcast_shapes(at.b.shape, at.row.shape), dtype=int)
+    for position, images in enumerate(table.T):
+        seen = seen + np.where(at.row >= position, per_item(images, at.b), 0)
+    image = at.k // tokens + 1
+    return image == seen if which == "last" else image <= seen
+
+
+def tree(at: Points, parents: Any, cache: Any = None) -> Bools:
+    if cache is not None:
+        cached, node = per_item(cache, at.b), at.row
+        there = (node >= 0) & (node < np.atleast_2d(np.asarray(parents)).shape[1])
+        return there & (at.k < cached) | on_tree(parents, at, node, at.k - cached)
+    return on_tree(parents, at, at.q, at.k)
+
+
+def on_tree(parents: Any, at: Points, node: Ints, k: Ints) -> Bools:
+    """Whether k is a node or an ancestor of it."""
     rows = np.atleast_2d(np.asarray(parents, dtype=np.int64))
     nodes = rows.shape[1]
     related = np.zeros((len(rows), nodes, nodes), dtype=bool)
     for seen, own in zip(related, rows.tolist(), strict=True):
-        for node, parent in enumerate(own):
+        for child, parent in enumerate(own):
             if parent >= 0:
-                seen[node] = seen[parent]
-            seen[node, node] = True
-    return on_array(related[:, None], at, at.q, at.k)
+                seen[child] = seen[parent]
+            seen[child, child] = True
+    return on_array(related[:, None], at, node, k)
 
 
 def block_diffusion(at: Points, size: int, length: int) -> Bools:
@@ -215,7 +266,7 @@ def shared_prefix(at: Points, prompt: Any, answers: Any) -> Bools:
     lengths = [[prompts[b % len(prompts)], *items[b % len(items)]] for b in range(count)]
     ids = ids_from_lengths(lengths)
     there = looked_up(ids, at.b, at.q, -1) >= 0
-    return same_id(ids, at) | (there & (looked_up(ids, at.b, at.k, -1) == 0))
+    return in_one_document(ids, at) | (there & (looked_up(ids, at.b, at.k, -1) == 0))
 
 
 def cross_padding(at: Points, queries: Any, keys: Any) -> Bools:
@@ -231,9 +282,11 @@ FORMULAS: dict[str, Callable[..., Bools]] = {
     "padding": padding,
     "cross_padding": cross_padding,
     "documents": documents,
-    "spans": lambda at, ids: same_id(ids, at),
+    "spans": lambda at, ids: in_one_document(ids, at),
     "chunked": lambda at, size: at.q // size == at.k // size,
-    "block_causal": lambda at, size: at.k // size <= at.q // size,
+    "block_causal": block_causal,
+    "cross_documents": cross_documents,
+    "preceding_images": preceding_images,
     "block_diffusion": block_diffusion,
     "dilated": lambda at, step: (at.q - at.k) % step == 0,
     "sinks": lambda at, n: at.k < n,

@@ -116,6 +116,8 @@ def rewritten(tree: Tree, chance: Any) -> Tree:
     if name == "shift":
         half = parts[1] // 2
         return ("shift", ("shift", rewritten(parts[0], chance), half), parts[1] - half)
+    if name == "placed":
+        return (name, rewritten(parts[0], chance), *parts[1:])
     if name == "per_head":
         return ("per_head", *(rewritten(part, chance) for part in parts))
     return ("not", ("not", tree)) if chance.random() < 0.5 else ("or", tree, ("empty", {}))

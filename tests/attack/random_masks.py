@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -120,7 +121,16 @@ class Drawer:
         name = self.chance.choice(names or NAMES)
         if name == "per_head":
             return ("per_head", *(self.tree(1) for _ in range(self.H)))
+        if name == "placed":
+            return self.placed()
         return (name, ARGUMENTS[name](self))
+
+    def placed(self) -> Tree:
+        """A tree on a part that is a box of its own."""
+        part = copy(self)
+        part.Q = part.K = self.chance.randint(1, 12)
+        part.offset, part.longest = 0, part.Q + 3
+        return ("placed", part.tree(self.chance.choice((1, 2))), self.one_or_list(self.numbers(self.longest)), part.Q)
 
     def number(self, most: int = 10, least: int = 0) -> int:
         """Mostly small, sometimes as large as can be."""
@@ -215,6 +225,31 @@ def _documents(draw: Drawer) -> dict[str, Any]:
     return {"cu_seqlens": np.cumsum([0, *lengths()]).tolist()}
 
 
+def _cross_documents(draw: Drawer) -> dict[str, Any]:
+    kind, chance = draw.chance.randrange(3), draw.chance
+    if kind == 0:
+        return {"query_ids": draw.table_of_ids(), "key_ids": draw.table_of_ids()}
+    # As many documents of queries as of keys, item by item.
+    counts = [chance.randint(1, 4) for _ in range(draw.items() if kind == 1 else 1)]
+    lengths = [[draw.numbers(6, count) for count in counts] for _ in range(2)]
+    if kind == 1:
+        queries, keys = lengths if len(counts) > 1 else (lengths[0][0], lengths[1][0])
+        return {"query_lengths": queries, "key_lengths": keys}
+    borders = [np.cumsum([0, *own[0]]).tolist() for own in lengths]
+    return {"cu_seqlens_q": borders[0], "cu_seqlens_k": borders[1]}
+
+
+def _tree(draw: Drawer) -> dict[str, Any]:
+    cache = {} if draw.chance.random() < 0.6 else {"cache": draw.one_or_list(draw.numbers(8))}
+    return {"parents": draw.parents()} | cache
+
+
+def _preceding_images(draw: Drawer) -> dict[str, Any]:
+    places = draw.bools(draw.items(), draw.chance.randint(1, draw.longest))
+    which = {} if draw.chance.random() < 0.5 else {"which": draw.chance.choice(("last", "all"))}
+    return {"media_locations": places, "tokens": draw.number(5, 1)} | which
+
+
 def _grid(draw: Drawer) -> dict[str, Any]:
     height, width = draw.chance.randint(1, 5), draw.chance.randint(1, 5)
     if draw.chance.random() < 0.5:
@@ -246,7 +281,9 @@ ARGUMENTS: dict[str, Callable[[Drawer], dict[str, Any]]] = {
     "documents": _documents,
     "spans": lambda draw: {"ids": draw.table_of_ids()},
     "chunked": lambda draw: {"size": draw.number(8, 1)},
-    "block_causal": lambda draw: {"size": draw.number(8, 1)},
+    "block_causal": lambda draw: {"size": draw.number(8, 1), "left": draw.bound()},
+    "cross_documents": _cross_documents,
+    "preceding_images": _preceding_images,
     "block_diffusion": lambda draw: {"size": draw.number(5, 1), "length": draw.number(draw.longest // 2 + 1)},
     "dilated": lambda draw: {"step": draw.number(6, 1)},
     "sinks": lambda draw: {"n": draw.number(6)},
@@ -255,7 +292,7 @@ ARGUMENTS: dict[str, Callable[[Drawer], dict[str, Any]]] = {
     },
     "grid": _grid,
     "blocks": _blocks,
-    "tree": lambda draw: {"parents": draw.parents()},
+    "tree": _tree,
     "shared_prefix": lambda draw: {
         "prompt": draw.one_or_list(draw.numbers(5)),
         "answers": draw.per_item(lambda: draw.numbers(5, draw.chance.randint(1, 4))),
@@ -265,4 +302,4 @@ ARGUMENTS: dict[str, Callable[[Drawer], dict[str, Any]]] = {
         "fn": Rule(tuple(draw.numbers(5, 4)), draw.chance.randint(1, 7), draw.chance.randint(0, 5))  # type: ignore[arg-type]
     },
 }
-NAMES = (*ARGUMENTS, "causal", "window", "padding", "documents", "per_head")
+NAMES = (*ARGUMENTS, "causal", "window", "padding", "documents", "per_head", "placed")

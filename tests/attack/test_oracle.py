@@ -34,6 +34,11 @@ GRIDS: list[tuple[Tree, int, int, int, str]] = [
     (("shared_prefix", {"prompt": 1, "answers": [1, 1]}), 4, 4, 0, "1000 1100 1010 0000"),
     (("cross_padding", {"queries": [1], "keys": [2]}), 2, 3, 0, "110 000"),
     (("global_tokens", {"indices": [1]}), 3, 3, 0, "010 111 010"),
+    (("cross_documents", {"query_lengths": [1, 2], "key_lengths": [3, 1]}), 4, 5, 0, "11100 00010 00010 00000"),
+    (("preceding_images", {"media_locations": [0, 1, 0, 1], "tokens": 2}), 4, 4, 0, "0000 1100 1100 0011"),
+    (("tree", {"parents": [-1, 0, 0], "cache": 2}), 3, 5, 9, "11100 11110 11101"),
+    (("block_causal", {"size": 2, "left": 0}), 4, 4, 0, "1100 1100 0011 0011"),
+    (("placed", ("padding", {"lengths": [1], "side": "left"}), 1, 2), 4, 4, 0, "0000 0010 0010 0000"),
     (("shift", ("causal", {}), -1), 3, 3, 0, "000 100 110"),
     (("minus", ("full", {}), ("dilated", {"step": 2})), 2, 3, 0, "010 101"),
     (("xor", ("chunked", {"size": 2}), ("block_causal", {"size": 2})), 3, 3, 0, "000 000 110"),
@@ -47,8 +52,8 @@ def test_the_oracle_says_what_was_typed_by_hand(tree: Tree, q: int, k: int, offs
 
 
 def test_every_public_mask_has_a_formula_and_is_drawn() -> None:
-    by_hand = {"per_head"}  # a node of the tree, not a formula
-    assert set(ATOMS) - by_hand == set(FORMULAS) == set(ARGUMENTS)
+    of_trees = {"per_head", "placed"}  # nodes, not formulas
+    assert set(ATOMS) - of_trees == set(FORMULAS) == set(ARGUMENTS)
 
 
 def test_every_format_has_a_reader() -> None:
@@ -87,7 +92,7 @@ def _one_key_more(of: type[Any]) -> Any:
 @pytest.mark.parametrize("atom", [Causal, Window])
 def test_a_planted_mistake_in_the_runs_is_found(atom: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atom, "bounds", _one_key_more(atom))
-    assert _wrong(100) > 3
+    assert _wrong(300) > 2
 
 
 def test_a_planted_mistake_in_a_format_is_found(

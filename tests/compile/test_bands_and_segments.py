@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 import attnmask as am
 from attnmask.compile.segments import finest_segments, within_segments
 from attnmask.targets.padded_bands import band_of
-from tests.strategies import bools, cases, plan_of
+from tests.atoms import bools
+from tests.strategies import cases, plan_of
 
 
 @settings(max_examples=300, deadline=None)

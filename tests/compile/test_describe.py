@@ -50,6 +50,16 @@ KNOWN: list[tuple[am.Mask, str]] = [
     (am.chunked(5), "chunked(size=5)"),
     (am.causal() & am.chunked(5), "causal() & chunked(size=5)"),
     (am.block_causal(4), "block_causal(size=4)"),
+    (am.block_causal(2, left=1), "block_causal(size=2, left=1)"),
+    (am.block_causal(3, left=0), "chunked(size=3)"),
+    (
+        am.cross_documents(query_lengths=[3, 5, 4], key_lengths=[5, 2, 5]),
+        "cross_documents(query_lengths=[3, 5, 4], key_lengths=[5, 2, 5])",
+    ),
+    (
+        am.cross_documents(query_lengths=[[3, 5], [4, 4]], key_lengths=[[5, 2], [1, 11]]),
+        "cross_documents(query_lengths=[[3, 5], [4, 4]], key_lengths=[[5, 2], [1, 11]])",
+    ),
     (am.causal() | IMAGES, f"causal() | {IMAGES!r}"),
     (am.window(2, 1).shift(-3), "window(left=3, right=0).shift(-2)"),
     (am.window(1, 2).shift(3), "window(left=0, right=3).shift(2)"),

@@ -108,3 +108,16 @@ def test_bad_padding_with_grouped_queries_and_half_precision() -> None:
     k[0, :, 5:], v[0, :, 5:] = math.nan, math.inf
     for got, expected in zip(_run(plan, q, k, v, grad), want, strict=True):
         assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_bad_query_or_gradient_of_a_row_without_a_key_has_no_influence(bad: float, backend: str) -> None:
+    plan = am.compile(am.padding(lengths=[3], of="queries"), q=5)
+    q, k, v, grad = tensors(*[(1, 1, 5, 4)] * 4, dtype=BACKENDS[backend])
+    clean = _run(plan, q, k, v, grad, backend=backend)
+    for spoilt in (0, 3):
+        inputs = [q.clone(), k, v, grad.clone()]
+        inputs[spoilt][:, :, 3:] = bad
+        for got, want in zip(_run(plan, *inputs, backend=backend), clean, strict=True):
+            assert torch.equal(got, want)

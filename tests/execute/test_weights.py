@@ -101,3 +101,23 @@ def test_bfloat16_keeps_the_weight_exact() -> None:
     assert float(out[0, 0, 0, 0]) == pytest.approx(1000 / 1001, abs=2**-8)
     _, lse = am.attention(q, k, v, am.full(), weights=torch.tensor([1.0, 1000.0]), align="start", return_lse=True)
     assert float(lse[0, 0, 0]) == pytest.approx(math.log(1001), rel=2**-14)
+
+
+@pytest.mark.parametrize("backend", ["native", "tiled", "dense", "reference"])
+def test_a_key_of_weight_0_far_above_the_others_has_no_influence(backend: str) -> None:
+    q, k, v = torch.ones(1, 1, 1, 1), torch.tensor([[[[161.0], [19.0]]]]), torch.tensor([[[[1.0], [2.0]]]])
+    weights = torch.tensor([0.0, 1.8])
+    out, lse = am.attention(
+        q, k, v, am.full(), weights=weights, scale=1.0, backend=backend, return_lse=True, align="end"
+    )
+    assert out.item() == 2
+    assert lse.item() == pytest.approx(19 + math.log(1.8))
+
+
+@pytest.mark.parametrize("backend", ["tiled", "dense"])
+def test_weights_of_float32_are_exact_beside_float64(backend: str) -> None:
+    q, k, v = (torch.randn(1, 2, 6, 4, dtype=torch.float64) for _ in range(3))
+    weights = torch.rand(6)
+    got = am.attention(q, k, v, am.causal(), weights=weights, backend=backend)
+    want = am.attention(q, k, v, am.causal(), weights=weights.double(), backend="reference")
+    torch.testing.assert_close(got, want, rtol=1e-13, atol=1e-13)

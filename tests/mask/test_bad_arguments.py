@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,32 +15,9 @@ from attnmask.errors import AttnMaskError
 from attnmask.mask.atoms import ATOMS
 from attnmask.mask.domain import Domain
 from attnmask.mask.reference import evaluate
+from tests.atoms import EXAMPLES
 
-# Arguments that are right, one of which is then replaced.
-GOOD: dict[str, dict[str, Any]] = {
-    "full": {},
-    "empty": {},
-    "causal": {},
-    "window": {"left": 1, "right": 0},
-    "prefix": {"lengths": [2]},
-    "padding": {"lengths": [2], "side": "right", "of": "keys"},
-    "documents": {"lengths": [2, 3]},
-    "dense": {"array": np.ones((5, 5), dtype=bool)},
-    "cross_padding": {"queries": [2], "keys": [3]},
-    "spans": {"ids": [-1, 0, 0]},
-    "chunked": {"size": 2},
-    "block_causal": {"size": 2},
-    "block_diffusion": {"size": 2, "length": 3},
-    "dilated": {"step": 2},
-    "sinks": {"n": 1},
-    "global_tokens": {"indices": [1]},
-    "grid": {"height": 3, "width": 3, "radius": 1, "border": "natten"},
-    "blocks": {"layout": [[1, 0], [1, 1]], "size": 2},
-    "tree": {"parents": [-1, 0, 0]},
-    "shared_prefix": {"prompt": 1, "answers": [2, 1]},
-    "per_head": {"masks": [am.causal()]},
-    "predicate": {"fn": lambda b, h, q, k: q >= k},
-}
+GOOD = {name: example.good for name, example in EXAMPLES.items()}
 NUMBERS = [-1, 0, 1, 7, 2**31, 2**64, -(2**70), 1.0, 1.5, -0.5, math.nan, math.inf, True, np.int8(3), np.float32(2), 1j]
 LISTS = [
     [],

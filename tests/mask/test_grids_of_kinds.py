@@ -8,24 +8,10 @@ import attnmask as am
 from attnmask.mask import tables
 from attnmask.mask.domain import Domain
 from attnmask.mask.reference import grid
+from tests.atoms import EXAMPLES
 from tests.strategies import dense_of, plan_of
 
-KIND_GRIDS: dict[str, tuple[am.Mask, str, str]] = {
-    "chunked": (am.chunked(2), "1100 1100 0011 0011", "00110 00110"),
-    "block_causal": (am.block_causal(2), "1100 1100 1111 1111", "11110 11110"),
-    "sinks": (am.sinks(1), "1000 1000 1000 1000", "10000 10000"),
-    "spans": (am.spans([-1, 0, 0, -1]), "0000 0110 0110 0000", "01100 00000"),
-    "global_tokens": (am.global_tokens([1]), "0100 1111 0100 0100", "01000 01000"),
-    "dilated": (am.dilated(2), "1010 0101 1010 0101", "10101 01010"),
-    "grid": (am.grid(height=1, width=4, radius=1), "1100 1110 0111 0011", "01110 00110"),
-    "blocks": (am.blocks([[1, 0], [1, 1]], 2), "1100 1100 1111 1111", "11110 11110"),
-    "tree": (am.tree([-1, 0, 0, 1]), "1000 1100 1010 1101", "10100 11010"),
-    "shared_prefix": (am.shared_prefix(1, [1, 2]), "1000 1100 1011 1011", "10110 10110"),
-    "block_diffusion": (am.block_diffusion(1, 2), "1000 0110 0010 0011", "00100 00110"),
-    "cross_padding": (am.cross_padding([3], [2]), "1100 1100 1100 0000", "11000 11000"),
-    "per_head": (am.per_head([am.causal()]), "1000 1100 1110 1111", "11100 11110"),
-    "predicate": (am.predicate(lambda b, h, q, k: q > k), "0000 1000 1100 1110", "11000 11100"),
-}
+KIND_GRIDS = {name: example.grids for name, example in EXAMPLES.items() if example.grids}
 
 
 @pytest.mark.parametrize("name", KIND_GRIDS)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import attnmask as am
+from tests.atoms import EXAMPLES, Kind
 
 BATCH, HEADS = 2, 4
 # (Q, K, offset). "early" queries stand before the keys, so that some rows see nothing under a causal mask.
@@ -23,7 +24,6 @@ SHAPES = {
     "no key": (3, 0, 0),
     "no query": (0, 3, 0),
 }
-Kind = Callable[[int, int], am.Mask]
 
 
 def bits(*shape: int) -> NDArray[np.bool_]:
@@ -83,6 +83,8 @@ KINDS: dict[str, Kind] = {
     "predicate": lambda q, k: am.predicate(lambda b, h, row, key: (row + key) % 3 == 0),
     "causal, later": lambda q, k: am.causal().shift(1),
 }
+for example in EXAMPLES.values():
+    KINDS |= example.kinds
 
 
 class Variant(NamedTuple):

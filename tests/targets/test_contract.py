@@ -16,7 +16,8 @@ import attnmask as am
 from attnmask.compile.plan import plan_from_dense
 from attnmask.errors import CannotExpressError
 from attnmask.targets import TARGETS, lift, lower, targets
-from tests.strategies import bools, cases, plan_of
+from tests.atoms import bools
+from tests.strategies import cases, plan_of
 from tests.targets.cases import HEADS, KINDS, SHAPES, VARIANTS, Variant, always, plans
 
 PLANS = plans()

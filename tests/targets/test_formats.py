@@ -18,7 +18,7 @@ from attnmask.compile.plan import plan_from_dense
 from attnmask.errors import CannotExpressError
 from attnmask.targets import attention_bias as bias
 from attnmask.targets import lift, lower
-from tests.strategies import bools
+from tests.atoms import bools
 from tests.targets.cases import plans
 from tests.targets.meaning import pairs_of
 

@@ -9,13 +9,22 @@ from typing import TypeGuard
 import numpy as np
 
 from attnmask.compile.algebra import complement, intersect, symmetric_difference, unite
-from attnmask.compile.runs import Runs, clip_bounds, runs_from_bounds, runs_from_singles, runs_of_heads, runs_of_queries
+from attnmask.compile.runs import (
+    Runs,
+    clip_bounds,
+    runs_from_bounds,
+    runs_from_counts,
+    runs_from_singles,
+    runs_of_heads,
+    runs_of_queries,
+)
 from attnmask.mask import tables
 from attnmask.mask.atoms.per_head import PerHead
+from attnmask.mask.atoms.placed import Placed
 from attnmask.mask.atoms.predicate import Predicate
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import And, Atom, Bounds, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
-from attnmask.mask.tables import check_row_count, check_run_count
+from attnmask.mask.tables import check_row_count, check_run_count, ragged_indices
 
 # What is costly has many runs a row; so many of them stay in the processor's cache, and need little memory.
 RUNS_AT_ONCE = 2**19
@@ -90,6 +99,8 @@ def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
             return _lower(inner, domain.shifted(n), within)
         case PerHead(masks):
             return runs_of_heads([_lower(one, domain, within) for one in masks])
+        case Placed():
+            return _placed(mask, domain)
         case Atom():
             return runs_from_bounds(mask.bounds_within(domain, within), domain.Q, domain.K)
         case _:
@@ -125,7 +136,42 @@ def _intersection_at_once(terms: Sequence[Mask], domain: Domain, within: KeyRang
 
 
 def _is_plain(mask: Mask) -> TypeGuard[Atom]:
-    return isinstance(mask, Atom) and not isinstance(mask, PerHead)
+    return isinstance(mask, Atom) and not isinstance(mask, PerHead | Placed)
+
+
+def _placed(mask: Placed, domain: Domain) -> Runs:
+    """The runs of a mask on lengths of its own, moved along queries and keys."""
+    at, first = mask.at.values, domain.offset + domain.shift
+    low, high = _rows_asked(mask, first, domain.Q)
+    part = replace(mask.inner_domain(domain), Q=high - low, shift=low)
+    seen = KeyRange(np.zeros((1, 1, 1), np.int64), np.clip(np.full((1, 1, 1), domain.K) - at.min(), 0, mask.length))
+    inner = _lower(mask.mask, part, seen)
+    b, h, rows = inner.shape
+    row = np.arange(first, first + domain.Q) - at[:, None, None] - low
+    line = (np.arange(b)[:, None, None] * h + np.arange(h)[:, None]) * rows + np.clip(row, 0, max(rows - 1, 0))
+    inside = np.broadcast_to((row >= 0) & (row < rows), line.shape)
+    line = line[inside]
+    counts = np.zeros(inside.shape, dtype=np.int64)
+    counts[inside] = inner.counts[line]
+    which = ragged_indices(inner.indptr[line].astype(np.int64), counts[inside])
+    moved = np.repeat(np.broadcast_to(at[:, None, None], counts.shape).reshape(-1), counts.reshape(-1))
+    starts, stops = inner.starts[which] + moved, np.minimum(inner.stops[which] + moved, domain.K)
+    keep = starts < stops
+    kept = np.bincount(np.repeat(np.arange(counts.size), counts.reshape(-1))[keep], minlength=counts.size)
+    return runs_from_counts((len(counts), h, domain.Q), domain.K, kept, starts[keep], stops[keep])
+
+
+def _rows_asked(mask: Placed, first: int, count: int) -> tuple[int, int]:
+    """The rows of the mask that stand at one of some positions in some item; all of them if it counts rows."""
+    if any(atom.by_row for atom in atoms_of(mask.mask)):
+        check_row_count(mask.length, "too many rows of a placed mask", "placed")
+        return 0, mask.length
+    edges = np.clip(np.array([[first], [first + count]]) - mask.at.values, 0, mask.length)
+    low, high = edges[:, edges[1] > edges[0]]
+    if not len(low):
+        return 0, 0
+    check_row_count(int(high.max() - low.min()), "too many rows of a placed mask", "placed")
+    return int(low.min()), int(high.max())
 
 
 def hull_of(runs: Runs) -> KeyRange:

@@ -21,6 +21,7 @@ from attnmask.compile.tiles import Tiles, tiles_from_runs
 from attnmask.conventions import Align, BoolArray, offset_from_align
 from attnmask.errors import AlignmentError, ArgumentError
 from attnmask.mask.arguments import first_position, is_whole, one_of, whole_number
+from attnmask.mask.atoms.placed import sized_atoms_of
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask, atoms_of, mask_instead_of
 
@@ -365,7 +366,7 @@ def _count(value: int | None, name: str) -> int | None:
 
 def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
     sizes = dict(given)
-    for atom in atoms_of(mask):
+    for atom in sized_atoms_of(mask):
         for axis, size in atom.sizes().items():
             broadcasts = size == 1 and axis in "BH"
             if sizes[axis] is None and not broadcasts:

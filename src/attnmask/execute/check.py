@@ -152,7 +152,9 @@ def weights_on_four_axes(weights: Any, q: Tensor, k: Tensor, scale: float) -> Te
         raise ArgumentError("scale is 0.0", where="attention(scale=)", fix="with weights, give another scale than 0")
     batch = weights.shape[0] if weights.ndim == 2 else 1
     shape = tuple(weights.shape) if weights.ndim == 4 else (batch, 1, 1, sizes[3])
-    return weights.reshape(shape).to(torch.promote_types(weights.dtype, torch.float32))
+    # The logarithm of a weight is added to scores of q's precision.
+    dtype = torch.promote_types(torch.promote_types(weights.dtype, q.dtype), torch.float32)
+    return weights.reshape(shape).to(dtype)
 
 
 def _check_weight_shape(weights: Tensor, sizes: tuple[int, ...]) -> None:

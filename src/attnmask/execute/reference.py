@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -38,9 +40,11 @@ def attention_reference(
     k, v = (x.masked_fill(bad_key[:, :, 0, :, None], 0) for x in (k, v))
     scores = (q.nan_to_num(0, 0, 0) @ k.transpose(-1, -2)) * scale
     seen = attends.any(-1, keepdim=True).expand(*scores.shape[:-1], 1)
-    most = scores.detach().masked_fill(~in_set, -torch.inf).amax(-1, keepdim=True) if k.shape[2] else 0
-    # Weights multiply, and are not added as logarithms, so that a weight of 0 has its gradient too.
-    share = w * (scores - most).masked_fill(~in_set, -torch.inf).exp() if k.shape[2] else scores
+    most = scores.detach().masked_fill(~attends, -torch.inf).amax(-1, keepdim=True) if k.shape[2] else 0
+    # Weights multiply, and are not added as logarithms, so that a weight of 0 has its gradient too; the score of such
+    # a key may lie so far above the others that its exponential is no number.
+    above = (scores - most).clamp(max=math.log(torch.finfo(dtype).max) / 2)
+    share = w * above.masked_fill(~(in_set & seen), -torch.inf).exp() if k.shape[2] else scores
     total = share.sum(-1, keepdim=True).masked_fill(~seen, 1)
     out = (share @ v / total).masked_fill(~seen, 0).masked_fill(poisoned & seen, torch.nan)
     lse = (total.log() + most).masked_fill(~seen, -torch.inf).masked_fill(poisoned & seen, torch.nan)

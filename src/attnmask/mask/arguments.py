@@ -110,7 +110,7 @@ def lengths_per_item(value: Any, name: str, where: str) -> FrozenArray:
 def ids_per_position(value: Any, name: str, where: str) -> IntArray:
     """Whole numbers per position, shape (B, S), from (S,) or (B, S)."""
     array = np.atleast_1d(_whole_numbers(value, name, where))
-    if array.ndim > 2:
+    if array.ndim > 2 or not len(np.atleast_2d(array)):
         raise ArgumentError(f"{name} has shape {array.shape}", where=f"{where}({name}=)", fix="give (S,) or (B, S)")
     return np.atleast_2d(array)
 

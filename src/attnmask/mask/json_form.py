@@ -184,7 +184,9 @@ def _atom(name: str, arguments: Any, depth: int) -> Mask:
 
 def _value(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
-        return _bools(cast(dict[str, Any], value))
+        packed = cast(dict[str, Any], value)
+        is_mask = len(packed) == 1 and {*ATOMS, *OPERATORS}.issuperset(packed)
+        return mask_from_node(packed, depth) if is_mask else _bools(packed)
     items = cast(list[Any], value) if isinstance(value, list) else []
     if items and all(isinstance(item, dict) for item in items):
         return [mask_from_node(item, depth) for item in items]

@@ -41,57 +41,6 @@ def runs_of_rows(seen: BoolArray) -> Flat:
     return counts, at[0::2], at[1::2]
 
 
-def come_back(ids: IntArray) -> bool:
-    """Whether some id, not negative, comes back after another; shape (S,)."""
-    begins, _ = _stretches(ids)
-    names = np.sort(ids[begins])
-    return bool(((names[1:] == names[:-1]) & (names[1:] >= 0)).any())
-
-
-def run_of_equal(ids: IntArray, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The same where no id comes back: one start and one stop (B, 1, count), both 0 for no run."""
-    bounds: list[NDArray[np.int32]] = []
-    for row in ids:
-        begins, ends = _stretches(row)
-        own = int32_from(np.stack([begins, ends]) * (row[begins] >= 0))
-        bounds.append(at_positions(np.repeat(own, ends - begins, axis=1), first, count, outside=0))
-    starts, stops = np.stack(bounds, axis=1)[:, :, None]
-    return starts, stops
-
-
-def _stretches(ids: IntArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where stretches of equal ids begin and end."""
-    begins = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])[: len(ids)])
-    return begins, np.append(begins[1:], len(ids))[: len(begins)]
-
-
-def at_positions(table: NDArray[Any], first: int, count: int, outside: int) -> NDArray[Any]:
-    """``table[..., first : first + count]``, and ``outside`` for positions that the table does not reach."""
-    length = table.shape[-1]
-    if first == 0 and count == length:
-        return table
-    before, after = np.clip([-first, first + count - length], 0, count)
-    inside = table[..., max(first, 0) : max(first + count, 0)]
-    return np.pad(inside, [(0, 0)] * (table.ndim - 1) + [(before, after)], constant_values=outside)
-
-
-def stretches_by_id(ids: IntArray) -> tuple[NDArray[np.int64], Flat]:
-    """The same where ids come back.
-
-    Args:
-        ids: shape (S,).
-
-    Returns:
-        The number of the id of each position, -1 for a negative id; and of each id how many stretches it has, then
-        where they begin and end, id after id.
-    """
-    begins, ends = _stretches(ids)
-    names, name = np.unique(ids[begins], return_inverse=True)
-    own = np.repeat(np.where(ids[begins] >= 0, name, -1), ends - begins)
-    order = np.argsort(name, kind="stable")
-    return own, (np.bincount(name, minlength=len(names)), begins[order], ends[order])
-
-
 def ragged_indices(firsts: IntArray, counts: IntArray) -> NDArray[np.int64]:
     """``first, first + 1, ...`` of each group, one group after the other.
 

@@ -60,7 +60,7 @@ def lower(
     return additive_of(plan, dtype, masked, device)
 
 
-def lift(representation: Any) -> Plan:
+def lift(representation: Any, *, masked: float | None = None) -> Plan:
     """Read an array that is added to the scores.
 
     The name of the target is the statement that the array is additive: zeros alone are the full set. An array of
@@ -68,6 +68,7 @@ def lift(representation: Any) -> Plan:
 
     Args:
         representation: floats (Q, K) or (B, H, Q, K), each 0 (attends), or -1000 or less (does not).
+        masked: the number that does not attend, where it is above -1000, as -100.0 of Swin; then no other does.
 
     Returns:
         A Plan.
@@ -80,6 +81,8 @@ def lift(representation: Any) -> Plan:
 
     >>> lift([[0.0, -10000.0], [0.0, 0.0]]).pairs
     3
+    >>> lift([[0.0, -100.0], [0.0, 0.0]], masked=-100.0).pairs
+    3
     """
     array = array_of(representation, "array")
-    return plan_from_dense(with_four_axes(attends_from_additive(array, "array", WHERE), "array", WHERE))
+    return plan_from_dense(with_four_axes(attends_from_additive(array, "array", WHERE, masked), "array", WHERE))

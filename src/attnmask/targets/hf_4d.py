@@ -51,12 +51,13 @@ def lower(plan: Plan, *, dtype: str | torch.dtype = "float32", device: str | tor
     return additive_of(plan, dtype, "min", device)
 
 
-def lift(representation: Any) -> Plan:
+def lift(representation: Any, *, masked: float | None = None) -> Plan:
     """Read a 4-D mask: floats as eager attention adds them, or bools as its sdpa attention takes them.
 
     Args:
         representation: (B, H, Q, K), floats of which 0 attends and -1000 or less does not, or bools of which True
             attends.
+        masked: the number that does not attend, where it is above -1000, as -100.0 of Swin; then no other does.
 
     Returns:
         A Plan.
@@ -78,4 +79,4 @@ def lift(representation: Any) -> Plan:
             where=WHERE,
             fix="give (B, H, Q, K), B and H 1 or more; lift (B, K) with lift('hf_2d', ...)",
         )
-    return plan_from_dense(attends_or_added(array, "attention_mask", WHERE))
+    return plan_from_dense(attends_or_added(array, "attention_mask", WHERE, masked))

@@ -102,20 +102,23 @@ def arguments_of(representation: Any, names: Sequence[str], where: str) -> list[
     return [given.get(name) for name in names]
 
 
-def attends_or_added(array: NDArray[Any], name: str, where: str) -> BoolArray:
+def attends_or_added(array: NDArray[Any], name: str, where: str, masked: Any = None) -> BoolArray:
     """The bools themselves, or what a float mask that is added to the scores lets attend."""
     if array.dtype.kind not in "bf":
         raise ArgumentError(
             f"{name} holds {array.dtype} values", where=where, fix="give bools, or floats that are added to the scores"
         )
-    return array if array.dtype.kind == "b" else attends_from_additive(array, name, where)
+    if array.dtype.kind == "b" and masked is not None:
+        raise ArgumentError("masked is not used with bools", where=where, fix="leave masked out")
+    return array if array.dtype.kind == "b" else attends_from_additive(array, name, where, masked)
 
 
-def attends_from_additive(array: NDArray[Any], name: str, where: str) -> BoolArray:
+def attends_from_additive(array: NDArray[Any], name: str, where: str, masked: Any = None) -> BoolArray:
     """What a float mask that is added to the scores lets attend.
 
     0 attends and -1000 or less, as far as -inf, does not. An array of zeros lets everything attend: whoever calls
     this has said that the mask is additive. An array of 0 and 1 is refused all the same, for 1 masks nothing.
+    Where the caller names the constant of the mask, ``masked``, that one and no other number does not attend.
     """
     if array.dtype.kind != "f":
         raise ArgumentError(
@@ -125,7 +128,8 @@ def attends_from_additive(array: NDArray[Any], name: str, where: str) -> BoolArr
             "0/1 integers with lift('integers', ...)",
         )
     attends = array == 0
-    neither = ~(attends | (array <= MASKS_FROM))
+    constant = None if masked is None else _constant(masked, array, where)
+    neither = ~(attends | (array <= MASKS_FROM if constant is None else array == constant))
     if not neither.any():
         return attends
     if np.isin(array, (0, 1)).all():
@@ -135,11 +139,36 @@ def attends_from_additive(array: NDArray[Any], name: str, where: str) -> BoolArr
             where=where,
             fix="lift zeros and ones with lift('integers', array, polarity=), which says what a 1 is",
         )
+    first = first_element(array, neither, name)
+    if constant is not None:
+        fix = "a mask holds two values, 0 and masked; separate a bias from the mask"
+        raise ArgumentError(f"{first}, neither 0 (attends) nor {constant:g} (masked=)", where=where, fix=fix)
     raise ArgumentError(
-        f"{first_element(array, neither, name)}, neither 0 (attends) nor {MASKS_FROM} or less (masked out)",
+        f"{first}, neither 0 (attends) nor {MASKS_FROM} or less (masked out)",
         where=where,
-        fix="separate the bias from the mask: a set of pairs holds no bias",
+        fix=_fix_of_other_values(array[neither]),
     )
+
+
+def _constant(masked: Any, array: NDArray[Any], where: str) -> float:
+    """The number that does not attend, as the dtype of the array holds it."""
+    number = float(masked) if is_whole(masked) or isinstance(masked, float) else np.nan
+    with np.errstate(over="ignore", under="ignore"):
+        constant = float(np.asarray(number).astype(array.dtype))
+    if not constant < 0:
+        raise ArgumentError(
+            f"masked is {masked!r}", where=f"{where}, masked=", fix="give the negative number that masks, as -100.0"
+        )
+    return constant
+
+
+def _fix_of_other_values(values: NDArray[Any]) -> str:
+    """What to do about values that are no mask by themselves: one negative number may be its constant."""
+    if values[0] < 0 and (values == values[0]).all():
+        return (
+            f"give masked={values[0]:g} if this is what the mask adds to a pair that does not attend (Swin adds -100)"
+        )
+    return "separate the bias from the mask: a set of pairs holds no bias"
 
 
 class Polarity(StrEnum):

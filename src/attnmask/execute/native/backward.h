@@ -30,10 +30,14 @@ struct TileRows {
 
   explicit TileRows(int64_t D) : by_row(TILE_ROWS * D), by_column(TILE_ROWS * D) {}
 
-  void load(const Heads<const T>& x, const Place& at, int64_t lanes, int64_t D) {
+  void load(const Heads<const T>& x, const Place& at, int64_t lanes, int64_t D, const float* minus_lse) {
     constexpr int64_t P = ROWS_OF_WORD<T>;
     interleave(x.at(at.b, at.h, at.tile->row), x.row, at.tile->rows, D, by_row.data());
     std::fill(by_row.begin() + rounded_up(at.tile->rows, P) * D, by_row.begin() + lanes * D, T(0));
+    // A row without a key may hold NaN, which its weights of 0 would not keep from the gradients of the keys.
+    for (int64_t i = 0; i < at.tile->rows; i++)
+      if (!(minus_lse[i] > NEVER))
+        for (int64_t d = 0; d < D; d++) by_row[i / P * P * D + d * P + i % P] = T(0);
     for (int64_t i = 0; i < lanes; i++)
       for (int64_t d = 0; d < D; d++)
         by_column[d / P * P * lanes + i * P + d % P] = by_row[i / P * P * D + d * P + i % P];
@@ -132,7 +136,7 @@ void backward_tile(const Backward<T>& p, const Place& at, float* grad_k, float* 
   }
   p.changes.coins_of_rows(place, lanes, coins);
   bool summed = !tile.stretches.empty();
-  if (summed) s.q.load(p.q, at, lanes, D), s.grad.load(p.grad_out, at, lanes, D);
+  if (summed) s.q.load(p.q, at, lanes, D, minus_lse), s.grad.load(p.grad_out, at, lanes, D, minus_lse);
   bool add = false;
   for (const Stretch& keys : tile.stretches) {
     int64_t count = keys.count();

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 from attnmask.calls import public
 from attnmask.conventions import IntArray
-from attnmask.mask.arguments import ids_per_position
 from attnmask.mask.atoms.documents import Documents
 from attnmask.mask.expr import Mask
-from attnmask.mask.frozen import FrozenArray
+from attnmask.mask.stretches import stretches_from_ids
 
 
 @dataclass(frozen=True, repr=False)
 class Spans(Documents):
     def arguments(self) -> dict[str, object]:
-        return {"ids": self.ids}
+        return {"ids": self.ids.written_out()}
 
 
 @public
@@ -44,4 +43,4 @@ def spans(ids: Sequence[int] | Sequence[Sequence[int]] | IntArray) -> Mask:
     1 1 1 0
     1 1 1 1
     """
-    return Spans(FrozenArray(ids_per_position(ids, "ids", "spans")))
+    return Spans(stretches_from_ids(ids, "ids", "spans"))
