@@ -82,6 +82,8 @@ def model_code(name: str) -> Generator[None]:
     except AttnMaskError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "transformers"):
+            raise
         if not isinstance(error, SystemExit):
             say("".join(format_exception(error)).rstrip())
         what = f"the model does not run: {type(error).__name__}: {error}"

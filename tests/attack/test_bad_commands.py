@@ -62,7 +62,10 @@ def drawing(folder: Path) -> Iterator[list[str]]:
         yield [command, "causal()", "full()", "--q", "4"]
         yield [command, "causal()", "--q", "4", "--nonesuch"]
         yield [command, "causal()", "--q", "4", "--\x1b[31m"]
-    for out in (*bad_files(folder), *(str(folder / name) for name in ("a.gif", "a", "a.png.txt", ".png", "a.\x1b[31m"))):
+    for out in (
+        *bad_files(folder),
+        *(str(folder / name) for name in ("a.gif", "a", "a.png.txt", ".png", "a.\x1b[31m")),
+    ):
         yield ["draw", "causal()", "--q", "4", "--out", out]
     for given in (["causal()"], ["--q", "4"], ["--k", "4"], ["--align", "end"], ["--heads", "2"], ["--batch", "2"]):
         yield ["draw", "--trace", "bert", *given]
@@ -103,7 +106,9 @@ def audits(folder: Path) -> Iterator[list[str]]:
     yield from (["audit", model] for model in MODELS)
     yield from (["audit", "bert", "--mode", mode] for mode in ("x", "causal\x1b", "BASE", "chat", " "))
     yield from (["audit", "bert", "--mask", text] for text in EXPRESSIONS[3:12])
-    yield from (["audit", "bert", "--expect", text] for text in ("", "x", "=", "x=y", "left_padding=", "=why", "\x1b=a"))
+    yield from (
+        ["audit", "bert", "--expect", text] for text in ("", "x", "=", "x=y", "left_padding=", "=why", "\x1b=a")
+    )
     yield from (["audit", "bert", "--probe", text] for text in ("", "x", "padding", "PADDING LEAK", "\x1b[31m"))
     for form in ("--json", "--junit", "--html"):
         yield from (["audit", "bert", form, bad] for bad in bad_files(folder))
@@ -124,9 +129,13 @@ def encodings(folder: Path) -> Iterator[list[str]]:
     texts, out, model = str(folder / "texts.txt"), str(folder / "a.npy"), str(folder / "no model")
     usual = ["--model", model, "--out", out]
     yield from (["encode", str(folder / name), *usual] for name in BAD_TEXTS)
-    yield from (["encode", str(folder / name), *usual] for name in ("absent.txt", "folder.png", "file", "absent\x1b.csv"))
+    yield from (
+        ["encode", str(folder / name), *usual] for name in ("absent.txt", "folder.png", "file", "absent\x1b.csv")
+    )
     yield from (["encode", name, *usual] for name in ("", "/dev/null", str(folder / ("n" * 300 + ".txt")), "a\x00.txt"))
-    yield from (["encode", texts, "--model", bad, "--out", out] for bad in ("", "absent", str(folder), texts, "\x1b[31m"))
+    yield from (
+        ["encode", texts, "--model", bad, "--out", out] for bad in ("", "absent", str(folder), texts, "\x1b[31m")
+    )
     for bad in (*bad_files(folder), str(folder / "a.csv"), str(folder / "a"), str(folder / "absent" / "a.npy")):
         yield ["encode", texts, "--model", model, "--out", bad]
     for option in ("--max-length", "--token-budget"):
