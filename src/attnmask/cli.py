@@ -21,7 +21,7 @@ from attnmask.mask.parse import mask_from_text
 try:
     import typer
 
-    from attnmask.cli_exit import Commands, Terminal, model_code
+    from attnmask.cli_exit import Commands, Terminal, leave_at_once_if_interrupted, model_code
 except ImportError:
     raise SystemExit("the command line needs typer and rich: pip install 'attnmask[cli]'") from None
 
@@ -43,7 +43,11 @@ def main() -> None:
         if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files and processes are cleared away
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        leave_at_once_if_interrupted(end)
+        raise
 
 
 def _print_version(wanted: bool) -> None:

@@ -61,6 +61,15 @@ def exit_codes() -> Generator[None]:
         raise typer.Exit(_code_of(error)) from None
 
 
+def leave_at_once_if_interrupted(end: SystemExit) -> None:
+    """Spare who pressed Ctrl-C the seconds in which Python clears away torch and transformers."""
+    seen: BaseException | None = end
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__context__
+    if seen is not None:
+        os._exit(FAILED)  # what was to be written and ended has been
+
+
 def say(message: str) -> None:
     """Print a message on standard error, where that still takes one."""
     with suppress(OSError, ValueError):

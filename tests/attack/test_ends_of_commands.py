@@ -42,8 +42,10 @@ def process(*arguments: str, **options: object) -> subprocess.Popen[str]:
     "name",
     ["exits", "exits_at_once", "interrupts", "exhausts_memory", "recurses", "warns", "is_no_python", "raises_all"],
 )
-def test_whatever_a_factory_does_is_exit_code_2(name: str) -> None:
-    module = "tests.attack.broken_factory" if name == "is_no_python" else "tests.attack.factories"
+def test_whatever_a_factory_does_is_exit_code_2(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module_with_a_fault.py").write_text("def is_no_python(:")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = "module_with_a_fault" if name == "is_no_python" else "tests.attack.factories"
     code, out, err = run("audit", f"{module}:{name}")
     assert (code, out) == (2, "")
     assert "error: the model does not run: " in err or err == "interrupted\n"

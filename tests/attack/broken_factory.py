@@ -1,1 +1,0 @@
-def is_no_python(:
