@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Generator
@@ -67,7 +68,8 @@ def leave_at_once_if_interrupted(end: SystemExit) -> None:
     while seen is not None and not isinstance(seen, KeyboardInterrupt):
         seen = seen.__context__
     if seen is not None:
-        os._exit(FAILED)  # what was to be written and ended has been
+        atexit._run_exitfuncs()  # the semaphores of processes that are gone
+        os._exit(FAILED)
 
 
 def say(message: str) -> None:
