@@ -68,7 +68,7 @@ def leave_at_once_if_interrupted(end: SystemExit) -> None:
     while seen is not None and not isinstance(seen, KeyboardInterrupt):
         seen = seen.__context__
     if seen is not None:
-        atexit._run_exitfuncs()  # the semaphores of processes that are gone
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # the semaphores of processes that are gone
         os._exit(FAILED)
 
 
