@@ -224,7 +224,7 @@ def encode(
 @app.command()
 def bench(
     expression: Annotated[str, typer.Argument(help="Such as 'causal() & window(left=511, right=0)'.")],
-    q: Annotated[int, typer.Option(min=1, help="Tokens; an eighth, a quarter and half of it run too.")] = 4096,
+    q: Annotated[int, typer.Option(help="Tokens; an eighth, a quarter and half of it run too.")] = 4096,
     heads: Annotated[int, typer.Option(min=1, help="Query heads; the mask's own if it has several.")] = 8,
     kv_heads: Annotated[int | None, typer.Option(min=1, help="Heads of keys and values; as many if left out.")] = None,
     dim: Annotated[int, typer.Option(min=1, help="Width of a head.")] = 64,
