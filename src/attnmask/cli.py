@@ -21,7 +21,7 @@ from attnmask.mask.parse import mask_from_text
 try:
     import typer
 
-    from attnmask.cli_exit import Commands, Terminal, model_code
+    from attnmask.cli_exit import Commands, Terminal, leave_at_once_if_interrupted, model_code
 except ImportError:
     raise SystemExit("the command line needs typer and rich: pip install 'attnmask[cli]'") from None
 
@@ -43,7 +43,11 @@ def main() -> None:
         if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files and processes are cleared away
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        leave_at_once_if_interrupted(end)
+        raise
 
 
 def _print_version(wanted: bool) -> None:
@@ -220,7 +224,7 @@ def encode(
 @app.command()
 def bench(
     expression: Annotated[str, typer.Argument(help="Such as 'causal() & window(left=511, right=0)'.")],
-    q: Annotated[int, typer.Option(min=1, help="Tokens; an eighth, a quarter and half of it run too.")] = 4096,
+    q: Annotated[int, typer.Option(help="Tokens; an eighth, a quarter and half of it run too.")] = 4096,
     heads: Annotated[int, typer.Option(min=1, help="Query heads; the mask's own if it has several.")] = 8,
     kv_heads: Annotated[int | None, typer.Option(min=1, help="Heads of keys and values; as many if left out.")] = None,
     dim: Annotated[int, typer.Option(min=1, help="Width of a head.")] = 64,

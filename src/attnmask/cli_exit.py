@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Generator
@@ -61,6 +62,16 @@ def exit_codes() -> Generator[None]:
         raise typer.Exit(_code_of(error)) from None
 
 
+def leave_at_once_if_interrupted(end: SystemExit) -> None:
+    """Spare who pressed Ctrl-C the seconds in which Python clears away torch and transformers."""
+    seen: BaseException | None = end
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__context__
+    if seen is not None:
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # the semaphores of processes that are gone
+        os._exit(FAILED)
+
+
 def say(message: str) -> None:
     """Print a message on standard error, where that still takes one."""
     with suppress(OSError, ValueError):
@@ -82,6 +93,8 @@ def model_code(name: str) -> Generator[None]:
     except AttnMaskError:
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "transformers"):
+            raise
         if not isinstance(error, SystemExit):
             say("".join(format_exception(error)).rstrip())
         what = f"the model does not run: {type(error).__name__}: {error}"

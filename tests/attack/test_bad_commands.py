@@ -20,7 +20,8 @@ EXPRESSIONS = [
     "causal(*[])", "[causal()]", "causal(); full()", "causal() and full()", "not causal()", "causal() + full()",
     "causal() * 2", "causal() & 1", "~1", "-causal()", "causal() < full()", "causal() if True else full()", "lambda: 1",
     "(x := causal())", "windw(left=1, right=0)", "window()", "window(left=-1, right=0)", "window(left='a', right=0)",
-    "window(left=1.5, right=0)", "window(left=1e400, right=0)", "window(left=True, right=0)", "window(left=[1], right=0)",
+    "window(left=1.5, right=0)", "window(left=1e400, right=0)", "window(left=True, right=0)",
+    "window(left=[1], right=0)",
     "window(left=nan, right=0)", f"window(left={LONG}, right=0)", "prefix([-1])", "prefix(['a'])", "prefix([1.5])",
     "prefix([[1, 2]])", "prefix({})", "documents()", "documents(lengths=[-1, 5])", "documents(lengths=['a'])",
     "documents(ids=[0.5])", "documents(lengths=[4], ids=[0, 0, 0, 0])",
@@ -33,7 +34,8 @@ EXPRESSIONS = [
     "predicate(lambda b, h, q, k: True)", "__import__('os').system('true')", "causal().__class__", "().__class__",
     "open('x')", "1", "'text'", "None", "True", "...", "causal().shift('a')", "causal().shift(1.5)", "causal().shift()",
     "causal().to_json()", "f()", "causal()\x00", "causal()\x1b[31m", "\u202ecausal()", "\udcff()",
-    "causal() & " * 3000 + "causal()", "~" * 5000 + "causal()", "(" * 300 + "causal()" + ")" * 300, LONG, f"sinks({LONG})",
+    "causal() & " * 3000 + "causal()", "~" * 5000 + "causal()", "(" * 300 + "causal()" + ")" * 300, LONG,
+    f"sinks({LONG})",
 ]  # fmt: skip
 NUMBERS = ["", "x", "1.5", "-1", "1e3", "0x10", "nan", "4,4", "[4]", "\x1b[31m4", "9" * 30, "None"]
 SIZES = ["--k", "--batch", "--heads"]
@@ -97,7 +99,8 @@ def benchmarks(folder: Path) -> Iterator[list[str]]:
 
 
 MODELS = [
-    "nonesuch", "./nonesuch", "absent/model", ":", "a:", ":b", "a:b:c", "..a:b", ".a:b", "os:nonesuch", "os:path", "os:sep",
+    "nonesuch", "./nonesuch", "absent/model", ":", "a:", ":b", "a:b:c", "..a:b", ".a:b", "os:nonesuch", "os:path",
+    "os:sep",
     "os.path:join", "torch.nn:Linear", "torch.nn:Module", "\x1b[31mbert", "bert\n", "a b", " ", "builtins:object",
 ]  # fmt: skip
 
@@ -147,14 +150,18 @@ def encodings(folder: Path) -> Iterator[list[str]]:
 
 
 BAD_TEXTS = {
-    "empty.txt": b"", "blank.txt": b"\n", "spaces.txt": b"a\n  \nb\n", "latin.txt": b"a\n\xff\n", "utf16.txt": b"\xff\xfea\x00",
+    "empty.txt": b"", "blank.txt": b"\n", "spaces.txt": b"a\n  \nb\n", "latin.txt": b"a\n\xff\n",
+    "utf16.txt": b"\xff\xfea\x00",
     "nul.jsonl": b'"a"\n\x00\n', "half.jsonl": b'{"text": "a"\n', "number.jsonl": b"7\n", "null.jsonl": b"null\n",
-    "mixed.jsonl": b'"a"\n{"text": "b"}\n', "absent.jsonl": b'{"text": "a"}\n{"other": "b"}\n', "many.jsonl": b'{"a":"x","b":"y"}\n',
+    "mixed.jsonl": b'"a"\n{"text": "b"}\n', "absent.jsonl": b'{"text": "a"}\n{"other": "b"}\n',
+    "many.jsonl": b'{"a":"x","b":"y"}\n',
     "surrogate.jsonl": b'"\\ud800"\n', "huge.jsonl": b"9" * 5000 + b"\n", "deep.jsonl": b"[" * 100_000 + b"\n",
     "object.jsonl": b'{"text": {"a": 1}}\n', "blank.jsonl": b'"a"\n\n"b"\n', "bom.jsonl": b'"a"\n\xef\xbb\xbf"b"\n',
     "empty.csv": b"", "header.csv": b"text\n", "fields.csv": b"a,b\n1\n", "quote.csv": b'text\n"never closed\n',
-    "two.csv": b"a,b\nx,y\n", "twice.csv": b"a,a\nx,y\n", "semicolon.csv": b"a;b\nx;y\n", "cr.csv": b"text\ra\rb\r", "nul.csv": b"text\n\x00\n\xff\n",
-    "escape.csv": b"\x1b[31mred,b\nx,y\n", "blank.csv": b"text\n\nb\n", "no.parquet": b"PAR1", "none.parquet": b"", "wrong.parquet": b"text\na\n",
+    "two.csv": b"a,b\nx,y\n", "twice.csv": b"a,a\nx,y\n", "semicolon.csv": b"a;b\nx;y\n", "cr.csv": b"text\ra\rb\r",
+    "nul.csv": b"text\n\x00\n\xff\n",
+    "escape.csv": b"\x1b[31mred,b\nx,y\n", "blank.csv": b"text\n\nb\n", "no.parquet": b"PAR1", "none.parquet": b"",
+    "wrong.parquet": b"text\na\n",
     "texts.tsv": b"a\tb\n", "texts": b"a\n", "latin.csv": "text\ncafé\n".encode("latin-1"), "many.txt": b"\n" * 100,
 }  # fmt: skip
 

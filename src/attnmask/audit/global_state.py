@@ -38,9 +38,8 @@ def global_state_kept() -> Generator[None]:
 def _keep_state_of_torch(kept: ExitStack) -> None:
     import torch
 
-    kept.enter_context(
-        torch.random.fork_rng([*range(torch.cuda.device_count())] if torch.cuda.is_initialized() else [])
-    )
+    devices = [*range(torch.cuda.device_count())] if torch.cuda.is_initialized() else []
+    kept.enter_context(cast(Any, torch.random.fork_rng(devices)))
     kept.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
     kept.callback(torch.set_default_dtype, torch.get_default_dtype())
     kept.callback(_set_threads, torch.get_num_threads())

@@ -67,7 +67,8 @@ def _check_device(device: str) -> None:
 
 def _check_sizes(plan: Plan, heads: int, dim: int, kv_heads: int, dtype: torch.dtype) -> None:
     if plan.pairs == 0:
-        raise ArgumentError("the mask is empty: there is nothing to time", where="bench", fix="give another mask")
+        what = f"no pair of {plan.Q} tokens attends: there is nothing to time"
+        raise ArgumentError(what, where="bench", fix="give more tokens or another mask")
     for name, number in (("heads", heads), ("dim", dim), ("kv_heads", kv_heads)):
         if number < 1:
             raise ArgumentError(f"{name} is {number}", where="bench", fix="give 1 or more")
