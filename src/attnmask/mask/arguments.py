@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +167,7 @@ def flag(value: Any, name: str, where: str) -> bool:
     """True or False, of Python or of NumPy; the text "False" is neither."""
     if not isinstance(value, bool | np.bool_):
         raise ArgumentError(f"{name} is {shown(value)}", where=f"{where}({name}=)", fix="give True or False")
-    return bool(value)
+    return bool(cast(Any, value))
 
 
 def instance_of(kinds: type | tuple[type, ...], value: Any, name: str, where: str, fix: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, Shape
 from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import MissingExtraError
 from attnmask.targets import TARGETS, lower, targets
 
 if TYPE_CHECKING:
@@ -95,5 +96,5 @@ def _size(plan: Plan, target: str) -> int | str:
         return bytes_of(lower(Plan(_sized(plan.runs), plan.offset, plan.mask), target))
     except _TooManyPairsError:
         return f"over {MOST_PAIRS:,} pairs"
-    except ModuleNotFoundError as error:
-        return f"needs {error.name}"
+    except MissingExtraError as error:
+        return f"needs {error.package}"
