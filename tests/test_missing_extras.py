@@ -90,7 +90,7 @@ import pydoc; text = pydoc.plain(pydoc.render_doc(am))
 assert all(f"{name}(" in text for name in ("causal", "compile", "lift", "attention", "audit")), text
 assert set(am.hf.__all__) <= set(dir(am.hf)) and am.hf.TruncationWarning(1, 0, 2, 3).count == 1
 """
-    assert run(code) == ["5 of 9 pairs attend (56%)"]
+    assert run(code) == ["5 of 9 pairs attend (55.56%)"]
 
 
 @pytest.mark.parametrize("arguments", [["draw", "causal()", "--q", "4"], ["targets", "causal()", "--q", "4"]])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray, IntArray
-from attnmask.errors import AmbiguousError, ArgumentError
+from attnmask.errors import AmbiguousError, ArgumentError, AttnMaskError
 from attnmask.mask.frozen import FrozenArray, as_array
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -193,6 +193,8 @@ def as_array_checked(value: Any, name: str, where: str) -> Any:
 def _array_at(value: Any, name: str, place: str) -> Any:
     try:
         array = as_array(value)
+    except AttnMaskError:  # a mask of packed documents says itself what would be lost
+        raise
     except Exception as error:  # what is handed in may be anything, and fails in its own ways
         said = str(error).partition("\n")[0]
         raise ArgumentError(f"{name} is no array: {said}", where=place, fix="make all rows equally long") from None
