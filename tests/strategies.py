@@ -151,7 +151,9 @@ ATOM_STRATEGIES: dict[str, Callable[[st.DrawFn, Domain], am.Mask]] = {
     "padding": _padding,
     "documents": _documents,
     "dense": _dense,
-    "cross_padding": lambda draw, domain: am.cross_padding(draw(COUNTS), _some(draw, COUNTS, _items(draw, domain.B))),
+    "cross_padding": lambda draw, domain: am.cross_padding(
+        min(draw(COUNTS), domain.Q), np.minimum(_some(draw, COUNTS, _items(draw, domain.B)), domain.K)
+    ),
     "spans": _spans,
     "chunked": lambda draw, domain: am.chunked(draw(SIZE)),
     "block_causal": lambda draw, domain: am.block_causal(draw(SIZE)),
