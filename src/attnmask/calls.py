@@ -29,8 +29,8 @@ def public(function: Function) -> Function:
     """
     if isinstance(function, type):
         kind: Any = function
-        kind.__init__ = _checked(kind.__init__, function.__name__)
-        return function
+        kind.__init__ = _checked(kind.__init__, kind.__name__)
+        return kind
     return cast(Function, _checked(function, function.__qualname__))
 
 

@@ -265,7 +265,6 @@ def core() -> Iterator[Subject]:
     yield Subject("plan.explain", plan.explain, {"b": 0, "h": 0, "q": 0, "k": 0})
     yield Subject("plan.describe", plan.describe, {})
     yield Subject("plan.to_json", plan.to_json, {})
-    yield Subject("plan.backend_for", plan.backend_for, {"q": torch.zeros(1, 1, 3, 2)})
     yield Subject("targets", am.targets, {"plan": am.compile(am.causal(), q=3)})
 
 
@@ -337,8 +336,9 @@ def drawing() -> Iterator[Subject]:
 
 
 def attention() -> Iterator[Subject]:
-    """Every argument of attention."""
+    """Every argument of attention, and of the question which backend computes it."""
     x = torch.ones(1, 1, 3, 2)
+    yield Subject("plan.backend_for", am.compile(am.causal(), q=3).backend_for, {"q": x})
     good = {"q": x, "k": x, "v": x, "mask": am.causal(), "backend": "tiled"}
     yield Subject("attention", am.attention, good)
     yield Subject("attention options", am.attention, good, ("weights", "scale", "return_lse", "offset", "align"))

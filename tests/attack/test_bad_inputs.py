@@ -11,7 +11,7 @@ from tests.attack import bad_inputs
 from tests.attack.bad_inputs import POOL, Subject, raw_error
 
 GROUPS = {
-    "atoms": (bad_inputs.atoms, 3000),
+    "atoms": (bad_inputs.atoms, 2500),
     "core": (bad_inputs.core, 1000),
     "formats": (bad_inputs.formats, 5000),
     "in transformers": (bad_inputs.in_transformers, 1500),

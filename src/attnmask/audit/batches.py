@@ -11,7 +11,7 @@ import numpy as np
 
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.hf.labels import IGNORED
-from attnmask.mask.arguments import keep_mask
+from attnmask.hf.token_mask import tokens_of
 
 # A collator may mask or exchange some tokens of a text, not most of them.
 LEAST_ALIKE = 0.5
@@ -96,7 +96,7 @@ class Collated:
         given = self.batch.get("attention_mask")
         if given is None or np.ndim(given) != 2:
             return None
-        return keep_mask(given, "attention_mask", "audit_collator(collator)", dims=(2,))
+        return tokens_of(given, "audit_collator(collator)").numpy()
 
     @cached_property
     def labels(self) -> IntArray | None:

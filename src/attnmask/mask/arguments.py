@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray, IntArray
-from attnmask.errors import AmbiguousError, ArgumentError
+from attnmask.errors import AmbiguousError, ArgumentError, AttnMaskError
 from attnmask.mask.frozen import FrozenArray, as_array
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -191,7 +191,7 @@ def flag(value: Any, name: str, where: str) -> bool:
     """True or False, of Python or of NumPy; the text "False" is neither."""
     if not isinstance(value, bool | np.bool_):
         raise ArgumentError(f"{name} is {shown(value)}", where=f"{where}({name}=)", fix="give True or False")
-    return bool(value)
+    return bool(cast(Any, value))
 
 
 def instance_of(kinds: type | tuple[type, ...], value: Any, name: str, where: str, fix: str) -> None:
@@ -208,6 +208,8 @@ def as_array_checked(value: Any, name: str, where: str) -> Any:
 def _array_at(value: Any, name: str, place: str) -> Any:
     try:
         array = as_array(value)
+    except AttnMaskError:  # a mask of packed documents says itself what would be lost
+        raise
     except Exception as error:  # what is handed in may be anything, and fails in its own ways
         said = str(error).partition("\n")[0]
         raise ArgumentError(f"{name} is no array: {said}", where=place, fix="make all rows equally long") from None

@@ -10,6 +10,7 @@ from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, Shape
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.escapes import escaped
+from attnmask.errors import MissingExtraError
 from attnmask.targets import TARGETS, lower, targets
 
 if TYPE_CHECKING:
@@ -98,5 +99,5 @@ def _size(plan: Plan, target: str) -> int | str:
         return bytes_of(lower(Plan(_sized(plan.runs), plan.offset, plan.mask), target))
     except _TooManyPairsError:
         return f"over {MOST_PAIRS:,} pairs"
-    except ModuleNotFoundError as error:
-        return f"needs {error.name}"
+    except MissingExtraError as error:
+        return f"needs {error.package}"
