@@ -10,6 +10,7 @@ from attnmask.audit import trace as trace
 from attnmask.compile import Plan as Plan
 from attnmask.compile import compile as compile
 from attnmask.errors import AttnMaskError as AttnMaskError
+from attnmask.mask.atoms import bigbird_layout as bigbird_layout
 from attnmask.mask.atoms import block_causal as block_causal
 from attnmask.mask.atoms import block_diffusion as block_diffusion
 from attnmask.mask.atoms import blocks as blocks
@@ -35,7 +36,6 @@ from attnmask.mask.atoms import sinks as sinks
 from attnmask.mask.atoms import spans as spans
 from attnmask.mask.atoms import tree as tree
 from attnmask.mask.atoms import window as window
-from attnmask.mask.atoms.blocks import bigbird_layout as bigbird_layout
 from attnmask.mask.expr import Mask as Mask
 from attnmask.mask.parse import mask_from_text as mask_from_text
 from attnmask.targets import lift as lift
