@@ -164,11 +164,10 @@ def _constant(masked: Any, array: NDArray[Any], where: str) -> float:
 
 def _fix_of_other_values(values: NDArray[Any]) -> str:
     """What to do about values that are no mask by themselves: one negative number may be its constant."""
-    if values[0] < 0 and (values == values[0]).all():
-        return (
-            f"give masked={values[0]:g} if this is what the mask adds to a pair that does not attend (Swin adds -100)"
-        )
-    return "separate the bias from the mask: a set of pairs holds no bias"
+    bias = "separate the bias from the mask: a set of pairs holds no bias"
+    if not (values[0] < 0 and (values == values[0]).all()):
+        return bias
+    return f"if this number masks (-100 does in Swin), lift('additive', array, masked={values[0]:g}); else {bias}"
 
 
 class Polarity(StrEnum):
