@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, Shape
 from attnmask.conventions import BoolArray, IntArray
-from attnmask.escapes import escaped
 from attnmask.errors import MissingExtraError
+from attnmask.escapes import escaped
 from attnmask.targets import TARGETS, lower, targets
 
 if TYPE_CHECKING:
