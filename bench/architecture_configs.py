@@ -47,12 +47,12 @@ def drawn_changes(config: PreTrainedConfig, seed: int) -> Changes:
     """
     draw = random.Random(f"{config.model_type} {seed}")
     kinds = _layer_kinds(type(config))
-    others = ((path, value, _options(path[-1], value, kinds, draw)) for path, value in _attributes(config))
-    open_to_change = [(path, [o for o in options if o != value]) for path, value, options in others]
-    open_to_change = [(path, options) for path, options in open_to_change if options]
-    chosen = {path: draw.choice(options) for path, options in open_to_change}
+    others = [(path, value, _options(path[-1], value, kinds, draw)) for path, value in _attributes(config)]
+    others = [(path, [option for option in options if option != value]) for path, value, options in others if options]
+    chosen = {path: draw.choice(options) if options else None for path, options in others}
     # Of three seeds in a row two change each attribute; where there is but one, all do.
-    some = {path: value for i, (path, value) in enumerate(chosen.items()) if (i + seed) % 3}
+    some = {path: value for i, (path, value) in enumerate(chosen.items()) if (i + seed) % 3 and value is not None}
+    chosen = {path: value for path, value in chosen.items() if value is not None}
     return some or chosen
 
 

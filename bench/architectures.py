@@ -106,13 +106,19 @@ def first_line(error: Exception) -> str:
     return re.sub(r"(/[\w.-]+)+/", "", line).replace("|", "/")[:140]
 
 
-def compared_in(name: str, changes: Mapping[str, Any] | None = None, lengths: Sequence[int] = LENGTHS) -> Row:
+def compared_in(
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    lengths: Sequence[int] = LENGTHS,
+    dtype: torch.dtype = torch.float32,
+) -> Row:
     """The differences between both implementations.
 
     Args:
         name: model type. changes: to its config, as ``tiny_config`` takes them. lengths: tokens of the texts.
+        dtype: of weights and inputs.
     """
-    eager = tiny_model(name, changes=changes)
+    eager = tiny_model(name, changes=changes).to(dtype)
     eager.set_attn_implementation("eager")
     right, left = (first_that_runs(eager, side, lengths) for side in ("right", "left"))
     first, again = (_hidden(eager, right) for _ in range(2))
@@ -141,7 +147,7 @@ def _made_under_attnmask(model: PreTrainedModel) -> PreTrainedModel:
     config = copy.deepcopy(model.config)
     made = type(model)._from_config(config, attn_implementation="attnmask").eval()  # pyright: ignore
     made.load_state_dict(model.state_dict())
-    return made
+    return made.to(model.dtype)
 
 
 def first_that_runs(model: PreTrainedModel, side: str, lengths: Sequence[int]) -> dict[str, Tensor]:
@@ -149,15 +155,19 @@ def first_that_runs(model: PreTrainedModel, side: str, lengths: Sequence[int]) -
     errors: list[Exception] = []
     for inputs in tiny_inputs(model, lengths, side):
         try:
-            _hidden(model, inputs)
+            _hidden(model, _in_dtype_of(model, inputs))
         except TimeoutError:
             raise
         except Exception as error:  # whatever the model says of inputs that are not its own
             errors.append(error)
         else:
-            return inputs
+            return _in_dtype_of(model, inputs)
     names = ", ".join(list(inspect.signature(model.forward).parameters)[:3])
     raise errors[0] if errors else ValueError(f"it takes {names}")
+
+
+def _in_dtype_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x.to(model.dtype) if x.is_floating_point() else x for name, x in inputs.items()}
 
 
 def _count_calls() -> list[str]:
@@ -191,7 +201,7 @@ def _gradients(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
     model.zero_grad()
     out = _output(model, inputs)
     # Some norms fix the sum of squares, whose gradient is then nothing but rounding.
-    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
     (out * direction).mean().backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 

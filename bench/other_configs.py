@@ -1,8 +1,15 @@
-"""The comparison of bench.architectures under other configs of each type, kept in a journal so that it can go on."""
+"""The comparison of bench.architectures under other configs of each type that agrees there.
+
+``python -m bench.other_configs`` adds a column to docs/architectures.md. It takes about a second of one core for a
+config; what was found is kept in a journal, so that it can be stopped and goes on where it was.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -16,12 +23,23 @@ from rich.progress import track
 from attnmask.errors import AttnMaskError
 from attnmask.hf.tiny import tiny_config, tiny_model
 from bench.architecture_configs import Changes, changes_that_run, drawn_changes, nested, smallest_size
-from bench.architectures import LENGTHS, TOLERANCE, Row, compared_in, first_line, first_that_runs, quiet_for
+from bench.architectures import LENGTHS, PAGE, TOLERANCE, Row, compared_in, first_line, first_that_runs, quiet_for
 
 SECONDS = 120
+JOURNAL = Path("build") / "other_configs.jsonl"
+ROW = re.compile(r"^\| ([\w.-]+) \| \d+ \|(?: [\d.e-]+ \|){3}", re.MULTILINE)
+COLUMN = "| model type | calls | right | left | gradients |"
+TEXT = """\
+"Other configs" counts what came of {tried} configs, up to {each} of a type, in which windows, chunks, top-ks, heads,
+kinds of layers and switches take other values, with texts longer and shorter than these: {counts}.
+Of {drawn} changes {left_out} were left out, under which eager attention does not run either.
+Written by `python -m bench.other_configs`.
+
+"""
 # What can come of a config.
 EQUAL, REFUSED, DIFFERS, FAILS, UNTRIED = "equal", "refused", "differs", "fails", "not under eager"
 NOTHING = "nothing to change"
+OUTCOMES = EQUAL, REFUSED, DIFFERS, FAILS, UNTRIED, NOTHING
 
 
 @dataclass(frozen=True)
@@ -71,18 +89,19 @@ def _runs(name: str, changes: Changes, lengths: Sequence[int] = LENGTHS) -> bool
 
 def _outcome(name: str, changes: Changes) -> tuple[str, float, str]:
     size = smallest_size(changes)
+    both = [lengths for lengths in (LENGTHS, (size, max(1, size // 2))) if _runs(name, changes, lengths)]
     try:
-        short = size, max(1, size // 2)
-        rows = [
-            compared_in(name, nested(changes), lengths) for lengths in (LENGTHS, short) if _runs(name, changes, lengths)
-        ]
+        found = _verdict([compared_in(name, nested(changes), lengths) for lengths in both])
+        if found[0] != DIFFERS:
+            return found
+        # Large weights can make much of rounding, which float64 does not have; a wrong pair stays as wrong in it.
+        return _verdict([compared_in(name, nested(changes), lengths, torch.float64) for lengths in both])
     except AttnMaskError as error:
         return REFUSED, 0.0, str(getattr(error, "what", error))
     except TimeoutError:
         raise
     except Exception as error:  # whatever a model's own code raises under our masks
         return FAILS, 0.0, f"{type(error).__name__}: {first_line(error)}"
-    return _verdict(rows)
 
 
 def _verdict(rows: Sequence[Row]) -> tuple[str, float, str]:
@@ -121,3 +140,66 @@ def _in_another_process(todo: Iterable[tuple[str, int]]) -> Iterable[Found]:
             pool = ProcessPoolExecutor(1)
             yield Found(name, seed, FAILS, why="the process died")
     pool.shutdown()
+
+
+def page_with(page: str, found: Sequence[Found]) -> str:
+    """The page with a column for other configs, and the reasons for those that are refused.
+
+    Args:
+        page: as bench.architectures writes it, or as this function returned it. found: what came of the configs.
+    """
+    page = re.sub(r'"Other configs" counts.*?\n\n', "", page, flags=re.DOTALL)
+    page = re.sub(r"\n## Other configs that.*?(?=\n## )", "", page, flags=re.DOTALL)
+    page = re.sub(re.escape(COLUMN) + r".*\n.*\n", f"{_text(found)}{COLUMN} other configs |\n{'|---' * 6}|\n", page)
+    page = re.sub(
+        ROW.pattern + ".*$", lambda row: f"{ROW.match(row[0])[0]} {_cell(row[1], found)} |", page, flags=re.MULTILINE
+    )  # pyright: ignore
+    return page.replace("\n## Not covered", f"{_reasons(found)}\n## Not covered")
+
+
+def _text(found: Sequence[Found]) -> str:
+    drawn = sum(len(one.changes) + one.left_out for one in found)
+    each = max((one.seed for one in found), default=0)
+    counts = _counts(found)
+    return TEXT.format(tried=len(found), each=each, counts=counts, left_out=sum(f.left_out for f in found), drawn=drawn)
+
+
+def _cell(name: str, found: Iterable[Found]) -> str:
+    return _counts([one for one in found if one.name == name]) or "not tried"
+
+
+def _counts(found: Iterable[Found]) -> str:
+    counts = Counter(one.outcome for one in found)
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome])
+
+
+def _reasons(found: Iterable[Found]) -> str:
+    rows = [
+        one for one in sorted(found, key=lambda one: (one.name, one.seed)) if one.outcome in (REFUSED, DIFFERS, FAILS)
+    ]
+    head = "\n## Other configs that are not equal, and why\n\n| model type | changes | why |\n|---|---|---|\n"
+    lines = [
+        f"| {one.name} | {_shown(one.changes)} | {one.outcome}: {one.why or f'{one.worst:.1e}'} |\n" for one in rows
+    ]
+    return head + "".join(lines) if lines else ""
+
+
+def _shown(changes: dict[str, Any]) -> str:
+    return ", ".join(f"{path}={value}" for path, value in changes.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="model types; all that the page covers if left out")
+    parser.add_argument("--configs", type=int, default=3, help="of each type")
+    parser.add_argument("--journal", type=Path, default=JOURNAL)
+    arguments = parser.parse_args()
+    page = PAGE.read_text()
+    arguments.journal.parent.mkdir(parents=True, exist_ok=True)
+    covered = [row[1] for row in ROW.finditer(page)]
+    found = sweep(arguments.names or covered, arguments.configs, arguments.journal)
+    PAGE.write_text(page_with(page, found))
+
+
+if __name__ == "__main__":
+    main()
