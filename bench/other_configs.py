@@ -38,8 +38,8 @@ Written by `python -m bench.other_configs`.
 """
 # What can come of a config.
 EQUAL, REFUSED, DIFFERS, FAILS, UNTRIED = "equal", "refused", "differs", "fails", "not under eager"
-NOTHING = "nothing to change"
-OUTCOMES = EQUAL, REFUSED, DIFFERS, FAILS, UNTRIED, NOTHING
+NOTHING, SLOW = "nothing to change", "out of time"
+OUTCOMES = EQUAL, REFUSED, DIFFERS, FAILS, UNTRIED, SLOW, NOTHING
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def found_of(name: str, seed: int) -> Found:
             changes = changes_that_run(drawn, lambda some: _runs(name, some))
             none = UNTRIED if drawn else NOTHING
             outcome, worst, why = _outcome(name, changes) if changes else (none, 0.0, "")
-    except TimeoutError as error:
-        return Found(name, seed, UNTRIED, why=str(error))
+    except TimeoutError:
+        return Found(name, seed, SLOW)
     shown = {".".join(path): value for path, value in changes.items()}
     return Found(name, seed, outcome, worst, why, shown, len(drawn) - len(changes))
 
