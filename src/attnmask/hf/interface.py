@@ -228,8 +228,10 @@ def _names_in_forward(kind: type[nn.Module]) -> frozenset[str]:
     """
     code = getattr(inspect.unwrap(kind.forward), "__code__", None)
     constants: tuple[Any, ...] = code.co_consts if code else ()
-    tuples = (value if isinstance(value, tuple) else (value,) for value in constants)
-    return frozenset(name for names in tuples for name in cast(tuple[Any, ...], names) if isinstance(name, str))
+    names: set[Any] = set()
+    for value in constants:
+        names.update(cast(tuple[Any, ...], value) if isinstance(value, tuple) else (value,))
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _refuse_bools_added_to(module: nn.Module, given: Tensor | None) -> None:
