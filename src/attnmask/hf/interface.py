@@ -16,6 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import (
     sdpa_mask,  # pyright: ignore[reportUnknownVariableType]
 )
+from transformers.utils.generic import TransformersKwargs
 from transformers.utils.output_capturing import (
     _active_collector,  # pyright: ignore[reportPrivateUsage]
 )
@@ -25,6 +26,7 @@ from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
 from attnmask.execute.scores import Changes, attention_with_changes
+from attnmask.hf.chosen_keys import BLOCKS, KEYS, narrowed_to_chosen
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
 from attnmask.hf.given_mask import SHAPES, check_given_masks, check_keys, plan_of_given
 from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
@@ -38,9 +40,11 @@ from attnmask.targets import lift
 
 REFUSED = {"cache": "a paged cache", "weights": "weights in its batch without attnmask.hf.accept_weights"}
 # Arguments that are followed, or that the mask has said before.
-KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", "kwargs"} | {
+KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", KEYS, BLOCKS, "kwargs"} | {
     "module", "query", "key", "value", "attention_mask", "scaling", "dropout", "is_causal"
 }  # fmt: skip
+# Arguments that say nothing which the mask does not, or that no attention but flash-attention reads.
+UNREAD = {*TransformersKwargs.__annotations__, "use_cache", "deterministic"}
 
 
 @public
@@ -150,17 +154,19 @@ def attention_forward(
         attention_mask: what ``model_mask`` returned, or a user's 4-D mask; None for none.
         scaling: factor of the scores. dropout: share of attention weights to drop in training.
         is_causal: overrides the module's.
-        kwargs: of these, ``softcap``, ``position_bias``, ``s_aux`` and ``sinks`` change the scores.
+        kwargs: of these, ``softcap``, ``position_bias``, ``s_aux`` and ``sinks`` change the scores, ``indices`` and
+            ``block_indices`` narrow the mask.
 
     Returns:
         Output (B, Q, H, D), contiguous, and None in the place of the attention weights.
 
     Raises:
-        UnsupportedModelError: a paged cache, or attention weights are asked for.
+        UnsupportedModelError: a paged cache, an argument that is not known here, or attention weights are asked for.
     """
     refuse_unless_exact(module, kwargs)
     _refuse_bools_added_to(module, attention_mask)
     mask = mask_of_call(module, query, key, attention_mask, is_causal)
+    mask = narrowed_to_chosen(module, query, mask, kwargs)
     changes = Changes(
         softcap=kwargs.get("softcap"),
         bias=kwargs.get("position_bias"),
@@ -193,7 +199,8 @@ def refuse_unless_exact(module: nn.Module, kwargs: dict[str, Any]) -> None:
     for name, meaning in REFUSED.items():
         if kwargs.get(name) is not None:
             raise UnsupportedModelError(f"the model has {meaning} ({name})", where=where, fix=USE_EAGER)
-    unknown = [name for name in _arguments_of_eager(type(module).__module__) - KNOWN if kwargs.get(name) is not None]
+    taken = _arguments_of_eager(type(module).__module__) | _names_in_forward(type(module))
+    unknown = [name for name in taken - KNOWN - UNREAD if kwargs.get(name) is not None]
     if unknown:
         raise UnsupportedModelError(
             f"the model gives its attention {', '.join(sorted(unknown))}, which is not known here",
@@ -213,6 +220,20 @@ def _arguments_of_eager(module: str) -> frozenset[str]:
     """What the eager attention of a model's file takes: any of it may change the result."""
     eager = getattr(sys.modules.get(module), "eager_attention_forward", None)
     return frozenset(inspect.signature(eager).parameters) if eager is not None else frozenset()
+
+
+@cache
+def _names_in_forward(kind: type[nn.Module]) -> frozenset[str]:
+    """The names in a layer's own code, among them all arguments that it gives its attention by name.
+
+    What else arrives was handed through from the caller of the model, and eager attention does not read it either.
+    """
+    code = getattr(inspect.unwrap(kind.forward), "__code__", None)
+    constants: tuple[Any, ...] = code.co_consts if code else ()
+    names: set[Any] = set()
+    for value in constants:
+        names.update(cast(tuple[Any, ...], value) if isinstance(value, tuple) else (value,))
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _refuse_bools_added_to(module: nn.Module, given: Tensor | None) -> None:

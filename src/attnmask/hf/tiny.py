@@ -96,11 +96,12 @@ OF_FILES = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
-def tiny_config(model_type: str) -> PreTrainedConfig:
+def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> PreTrainedConfig:
     """The config of an architecture with every size that is known shrunk, and one layer of each kind it has.
 
     Args:
         model_type: as in ``config.model_type``, such as "llama".
+        changes: values that the config gets instead; those of an inner config in a mapping under its name.
 
     Raises:
         ArgumentError: transformers has no such architecture.
@@ -109,20 +110,20 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
         near = get_close_matches(model_type, list(CONFIG_MAPPING)) if isinstance(model_type, str) else []
         fix = f"give {' or '.join(map(repr, near))}" if near else "give one of transformers, such as 'llama'"
         raise ArgumentError(f"there is no model type {shown(model_type)}", where="tiny_model(model_type=)", fix=fix)
-    config = _shrunk(CONFIG_MAPPING[model_type])
+    config = _shrunk(CONFIG_MAPPING[model_type], changes)
     # Where an architecture has several models, AutoModel looks through the names of its own, of which there are none.
     config.architectures = config.architectures or []
     return config
 
 
 @public
-def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
+def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None = None) -> PreTrainedModel:
     """A model without a head, its weights drawn so large that a wrong mask shows, in evaluation mode, under eager.
 
     With the usual 0.02 all scores are nearly 0, every key weighs the same, and masks that differ a little pass.
 
     Args:
-        model_type: as in ``config.model_type``. seed: of the weights.
+        model_type: as in ``config.model_type``. seed: of the weights. changes: as in ``tiny_config``.
 
     Raises:
         ArgumentError: transformers has no such architecture.
@@ -134,7 +135,7 @@ def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     """
     whole_number(seed, "seed", "tiny_model")
     torch.manual_seed(seed)
-    config = tiny_config(model_type)
+    config = tiny_config(model_type, changes)
     config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
     return _with_large_weights(cast(PreTrainedModel, AutoModel.from_config(config)))  # pyright: ignore[reportUnknownMemberType]
 
@@ -169,8 +170,9 @@ def _with_large_weights(model: PreTrainedModel) -> PreTrainedModel:
     return model.eval()
 
 
-def _shrunk(kind: type[PreTrainedConfig], switches: Mapping[str, Any] | None = None) -> PreTrainedConfig:
+def _shrunk(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = None) -> PreTrainedConfig:
     own = kind()
+    changed = changed or {}
     given: dict[str, Any] = {
         name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")
     }
@@ -191,12 +193,15 @@ def _shrunk(kind: type[PreTrainedConfig], switches: Mapping[str, Any] | None = N
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
     inner: dict[str, Any] = {name: getattr(own, name, None) for name in cast(dict[str, Any], own.sub_configs)}
     parts = {
-        name: _shrunk(cast("type[PreTrainedConfig]", type(part))) for name, part in inner.items() if part is not None
+        name: _shrunk(cast("type[PreTrainedConfig]", type(part)), changed.get(name))
+        for name, part in inner.items()
+        if part is not None
     }
-    changes: dict[str, Any] = sizes | tokens | parts | dict(switches or {})
+    changes: dict[str, Any] = sizes | tokens | parts
     if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares
         changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
     changes |= {name: value for name, value in {**OWN, **OF_TYPE.get(kind.model_type, {})}.items() if name in given}
+    changes |= {name: value for name, value in changed.items() if name not in parts}
     return kind(**{name: value for name, value in changes.items() if not _is_derived(kind, name)})
 
 
