@@ -45,6 +45,8 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
         encoder_hidden_states: Tensor | None = None,
     ) -> Any:
         arguments = inputs_embeds, attention_mask, past_key_values, position_ids, layer_idx, encoder_hidden_states
+        if isinstance(attention_mask, PackedMask) and encoder_hidden_states is not None:
+            return original(config, inputs_embeds, attention_mask.across(), *arguments[2:])
         if config._attn_implementation != NAME or isinstance(attention_mask, PackedMask):
             return original(config, *arguments)
         if isinstance(attention_mask, list | tuple | np.ndarray):

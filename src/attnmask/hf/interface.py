@@ -25,6 +25,7 @@ from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
 from attnmask.execute.scores import Changes, attention_with_changes
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
+from attnmask.hf.encoder_decoders import check_prepared
 from attnmask.hf.given_mask import SHAPES, check_given_masks, check_keys, plan_of_given
 from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
 from attnmask.hf.notices import UnknownMaskWarning
@@ -126,6 +127,8 @@ def model_mask(
         weights = weights_of_keys(keys, queries.stop, batch_size, config)
         return ModelMask.of(plan, weights, batch_size, device)
     refuse_mixing(getattr(config, "model_type", ""))
+    if isinstance(row, PackedMask):
+        check_prepared(row, config)
     return ModelMask.of(narrowed(row.plan, plan), row.weights, batch_size, device)
 
 
