@@ -189,9 +189,7 @@ def test_packing_puts_every_text_somewhere_and_none_over_another(order: Order, s
         ids = layout.ids()
         assert (ids >= 0).sum() == lengths[:, side].sum()
         assert ids.shape[1] <= 128
-        assert len(ids) <= {"first-fit-decreasing": 82, "arrival": 120, "apart": 200}[order] * (
-            1 if sides == 1 else 1.4
-        )
+        assert len(ids) <= MOST_ROWS[order] * sides
         if order is not Order.FIRST_FIT_DECREASING:
             assert (np.diff(layout.rows) >= 0).all()
     if order is Order.APART:
