@@ -16,6 +16,7 @@ from attnmask.mask.atoms import block_diffusion as block_diffusion
 from attnmask.mask.atoms import blocks as blocks
 from attnmask.mask.atoms import causal as causal
 from attnmask.mask.atoms import chunked as chunked
+from attnmask.mask.atoms import cross_documents as cross_documents
 from attnmask.mask.atoms import cross_padding as cross_padding
 from attnmask.mask.atoms import dense as dense
 from attnmask.mask.atoms import dilated as dilated

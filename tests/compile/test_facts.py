@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import attnmask as am
 from attnmask.compile import facts
+from attnmask.compile.recognise import is_block_diagonal
 from attnmask.compile.runs import Runs, runs_from_dense
 from attnmask.mask.domain import Domain
 from attnmask.mask.reference import evaluate
@@ -221,7 +222,7 @@ def test_block_diagonal_is_what_it_says(case: tuple[Domain, am.Mask], known: boo
     filled = [(index, row) for index, row in enumerate(rows) if len(row)]
     steps = itertools.pairwise(filled)
     ordered = all(b[0] > a[-1] or (j == i + 1 and np.array_equal(a, b)) for (i, a), (j, b) in steps)
-    assert facts.is_block_diagonal(runs) == (stretches and ordered)
+    assert is_block_diagonal(runs) == (stretches and ordered)
 
 
 @MANY

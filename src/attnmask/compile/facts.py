@@ -137,17 +137,6 @@ def packed_documents(runs: Runs) -> tuple[IntArray, Mask] | None:
     return None if inside is None else (ids, inside)
 
 
-def is_block_diagonal(runs: Runs) -> bool:
-    """Whether queries fall into groups of neighbours that see the same stretch of keys, each after the one before."""
-    if not runs.one_per_row:
-        return False
-    item = runs.row_of_run // max(runs.shape[2], 1)
-    after = runs.starts[1:] >= runs.stops[:-1]
-    same = (runs.starts[1:] == runs.starts[:-1]) & (runs.stops[1:] == runs.stops[:-1])
-    neighbours = same & (np.diff(runs.row_of_run) == 1)
-    return bool((after | neighbours | (np.diff(item) > 0)).all())
-
-
 def most_runs_per_row(runs: Runs) -> int:
     """The most runs of keys that any query attends to."""
     return int(runs.counts.max(initial=0))

@@ -23,6 +23,7 @@ from attnmask.mask.atoms import (
     block_causal,
     causal,
     chunked,
+    cross_documents,
     dilated,
     documents,
     empty,
@@ -37,6 +38,7 @@ from attnmask.mask.atoms import (
 )
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
+from attnmask.mask.tables import ragged_indices
 
 Guess = Callable[[Outline], Iterator[Mask]]
 
@@ -247,6 +249,36 @@ def _documents(outline: Outline) -> Iterator[Mask]:
     ids = document_guess(outline)
     if ids is not None and ids.max() > 0:
         yield documents(ids=ids)
+    yield from _cross_documents(outline.runs)
+
+
+def _cross_documents(runs: Runs) -> Iterator[Mask]:
+    """Neighbouring rows that see the same keys are a document, and each sees keys behind those of the one before."""
+    if not is_block_diagonal(runs) or not len(runs.starts):
+        return
+    b, _, q = runs.shape
+    starts, stops = (bound.reshape(b, q) for bound in runs.single())
+    begins = (stops > 0) & (np.diff(stops, axis=1, prepend=0) != 0)
+    queries = np.where(stops > 0, np.cumsum(begins, axis=1) - 1, -1)
+    keys = np.full((b, runs.keys), -1)
+    for item in range(b):
+        own = begins[item]
+        keys[item, ragged_indices(starts[item, own], (stops - starts)[item, own])] = np.repeat(
+            queries[item, own], (stops - starts)[item, own]
+        )
+    if queries.max() > 0:
+        yield cross_documents(query_ids=queries, key_ids=keys)
+
+
+def is_block_diagonal(runs: Runs) -> bool:
+    """Whether queries fall into groups of neighbours that see the same stretch of keys, each after the one before."""
+    if not runs.one_per_row:
+        return False
+    item = runs.row_of_run // max(runs.shape[2], 1)
+    after = runs.starts[1:] >= runs.stops[:-1]
+    same = (runs.starts[1:] == runs.starts[:-1]) & (runs.stops[1:] == runs.stops[:-1])
+    neighbours = same & (np.diff(runs.row_of_run) == 1)
+    return bool((after | neighbours | (np.diff(item) > 0)).all())
 
 
 def document_guess(outline: Outline) -> IntArray | None:

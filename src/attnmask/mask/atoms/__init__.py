@@ -12,6 +12,7 @@ from attnmask.mask.atoms.causal import causal as causal
 from attnmask.mask.atoms.chunked import chunked as chunked
 from attnmask.mask.atoms.constant import empty as empty
 from attnmask.mask.atoms.constant import full as full
+from attnmask.mask.atoms.cross_documents import cross_documents as cross_documents
 from attnmask.mask.atoms.cross_padding import cross_padding as cross_padding
 from attnmask.mask.atoms.dense import dense as dense
 from attnmask.mask.atoms.dilated import dilated as dilated
@@ -40,6 +41,7 @@ ATOMS: dict[str, Callable[..., Mask]] = {
         padding,
         cross_padding,
         documents,
+        cross_documents,
         spans,
         chunked,
         block_causal,

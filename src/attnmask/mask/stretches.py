@@ -1,0 +1,146 @@
+"""Ids per position, kept as stretches of equal ids: as large as the documents are many, whatever their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Sized
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnmask.conventions import IntArray
+from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import LARGEST, ids_per_position, lengths_per_item
+from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
+from attnmask.mask.tables import item_of
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """The id of every position of every item; -1 for none.
+
+    Attributes:
+        ends: int64 (B, N), where each stretch ends and the next begins; rows of fewer stretches repeat their last.
+        ids: int64 (B, N), its id; equal ids do not touch, and what follows the last stretch has none.
+    """
+
+    ends: FrozenArray
+    ids: FrozenArray
+
+    @property
+    def items(self) -> int:
+        """Batch items; 1 speaks for any number."""
+        return len(self.ends.values)
+
+    @cached_property
+    def begins(self) -> Int64:
+        """Where each stretch begins, int64 (B, N)."""
+        ends = self.ends.values
+        return np.concatenate([np.zeros((len(ends), 1), np.int64), ends], axis=1)[:, :-1]
+
+    def at(self, b: IntArray, position: IntArray) -> IntArray:
+        """The id at positions of items, -1 outside; b and position broadcast."""
+        apart = LARGEST + 2
+        ends = np.concatenate([self.ends.values, np.full((self.items, 1), apart - 1)], axis=1)
+        ids = np.concatenate([self.ids.values, np.full((self.items, 1), -1)], axis=1)
+        line = (ends + apart * np.arange(self.items)[:, None]).reshape(-1)
+        item = item_of(np.arange(self.items), b)
+        inside = (position >= 0) & (position < apart - 1)
+        found = np.searchsorted(line, item * apart + np.where(inside, position, 0), side="right")
+        return np.where(inside, ids.reshape(-1)[found], -1)
+
+    def spread(self, values: IntArray, first: int, count: int, outside: int) -> Int64:
+        """A value of each stretch, (B, N) or for several items (items, N), at positions from ``first`` on.
+
+        Returns:
+            int64 (B or items, count); the cost does not depend on the lengths.
+        """
+        found = np.full((len(values), count), outside, dtype=np.int64)
+        borders = np.concatenate([np.zeros((self.items, 1), np.int64), self.ends.values], axis=1)
+        edges = np.clip(borders - first, 0, count)
+        for row, own, at in zip(found, values, np.broadcast_to(edges, (len(values), edges.shape[1])), strict=True):
+            row[at[0] : at[-1]] = np.repeat(own, np.diff(at))
+        return found
+
+    @cached_property
+    def documents(self) -> int:
+        """The largest id + 1."""
+        return int(self.ids.values.max(initial=-1)) + 1
+
+    def lengths(self, documents: int) -> Int64 | None:
+        """Lengths of so many documents that make these ids, (B, documents); None if there are none."""
+        if self.items * documents > max(2 * self.ids.values.size, 2**16):  # ids of which most name no document
+            return None
+        lengths = np.zeros((self.items, documents), dtype=np.int64)
+        item, column = np.nonzero(self.ids.values >= 0)
+        np.add.at(lengths, (item, self.ids.values[item, column]), (self.ends.values - self.begins)[item, column])
+        return lengths if _stretches_from_rows(lengths) == self else None
+
+    @property
+    def printable(self) -> bool:
+        """Whether the ids are few enough to be printed position by position."""
+        return self.items * int(self.ends.values.max(initial=0)) <= SHOWN
+
+    def written_out(self) -> FrozenArray:
+        """The ids position by position, int64 (B, S)."""
+        length = int(self.ends.values.max(initial=0))
+        return FrozenArray(self.spread(self.ids.values, 0, length, outside=-1))
+
+
+def stretches_from_ids(value: object, name: str, where: str) -> Stretches:
+    """The stretches of ids per position, shape (S,) or (B, S); negative for none."""
+    ids = np.maximum(ids_per_position(value, name, where), -1)
+    items = [np.flatnonzero(np.append(row[1:] != row[:-1], True)[: len(row)]) for row in ids]
+    return _stretches([last + 1 for last in items], [row[last] for row, last in zip(ids, items, strict=True)])
+
+
+def stretches_from_lengths(value: object, name: str, where: str) -> Stretches:
+    """The stretches of documents of given lengths, shape (documents,), or one such list per item."""
+    items = [value] if not is_ragged(value) else list(value)  # type: ignore[call-overload]
+    if not items:
+        raise ArgumentError(f"{name} has no batch item", where=f"{where}({name}=)", fix="give one list per item")
+    lengths = [_lengths(item, name, where) for item in items]
+    return _stretches_from_rows(lengths)
+
+
+def lengths_from_bounds(value: object, name: str, where: str) -> IntArray:
+    """Lengths of documents from their borders 0, n1, n1 + n2, ..."""
+    borders = lengths_per_item(value, name, where).values
+    if borders[0] != 0 or (np.diff(borders) < 0).any():
+        raise ArgumentError(
+            f"{name} is {borders[:8].tolist()}",
+            where=f"{where}({name}=)",
+            fix="give non-decreasing borders that begin with 0: 0, n1, n1 + n2, ...",
+        )
+    return np.diff(borders)
+
+
+def _lengths(item: object, name: str, where: str) -> IntArray:
+    if getattr(item, "shape", None) != () and isinstance(item, Sized) and not len(item):
+        return np.zeros(0, dtype=np.int64)
+    lengths = lengths_per_item(item, name, where).values
+    if lengths.sum() > LARGEST:
+        raise ArgumentError(
+            f"the sum of {name} is {lengths.sum()}", where=f"{where}({name}=)", fix="stay below 2**31 tokens"
+        )
+    return lengths
+
+
+def _stretches_from_rows(lengths: Iterable[IntArray]) -> Stretches:
+    """Of the lengths of each item; a document of no token has no stretch."""
+    some = [(own, np.flatnonzero(own)) for own in lengths]
+    return _stretches([np.cumsum(own[at]) for own, at in some], [at for _, at in some])
+
+
+def _stretches(ends: Sequence[IntArray], ids: Sequence[IntArray]) -> Stretches:
+    """Of one array per item; stretches without an id at the end are left out."""
+    count = max((int(np.flatnonzero(own >= 0)[-1]) + 1 if (own >= 0).any() else 0) for own in ids)
+    all_ends, all_ids = np.zeros((len(ids), count), np.int64), np.full((len(ids), count), -1, np.int64)
+    for row, (own_ends, own_ids) in enumerate(zip(ends, ids, strict=True)):
+        own = min(len(own_ids), count)
+        all_ends[row, :own], all_ids[row, :own] = own_ends[:own], own_ids[:own]
+        all_ends[row, own:] = all_ends[row, own - 1] if own else 0
+    return Stretches(FrozenArray(all_ends), FrozenArray(all_ids))
