@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from attnmask.compile.plan import Plan, compile
-from attnmask.compile.runs import runs_from_single
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError, UnsupportedModelError
-from attnmask.mask.atoms import documents
+from attnmask.mask.atoms import cross_documents, documents
 from attnmask.mask.tables import ragged_indices
 
 KEEPS = {"to", "bool", "long", "int", "clone", "detach", "contiguous", "cpu", "cuda", "pin_memory"}
@@ -61,9 +60,8 @@ class Layout:
     def plan_over(self, keys: Layout) -> Plan:
         """Each document of these queries attends to its own document of the keys: packed cross-attention."""
         rows, length = self.shape
-        starts, stops = self._spread(keys.starts, fill=0), self._spread(keys.starts + keys.lengths, fill=0)
-        one_run = runs_from_single((rows, 1, length), keys.shape[1], starts[:, None], stops[:, None])
-        return Plan(one_run.collapsed())
+        mask = cross_documents(query_ids=self.ids(), key_ids=keys.ids())
+        return compile(mask, q=length, k=keys.shape[1], batch=rows, align="start")
 
     def _spread(self, values: IntArray, fill: int) -> IntArray:
         """A value of each document at its tokens, int64 (B, T)."""
