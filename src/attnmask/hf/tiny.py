@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoModel, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedModel
+
+from attnmask.errors import ArgumentError, UnsupportedModelError
 
 if TYPE_CHECKING:  # releases before 5 call it PretrainedConfig
     from transformers import PreTrainedConfig
 
+WHERE = "tiny_model(model_type=)"
 VOCABULARY = 160
 WINDOW = 8
 HEADS = 4
@@ -98,8 +102,15 @@ def tiny_config(model_type: str) -> PreTrainedConfig:
         model_type: as in ``config.model_type``, such as "llama".
 
     Raises:
-        KeyError: transformers has no such architecture.
+        ArgumentError: transformers has no such architecture.
     """
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        near = get_close_matches(str(model_type), list(CONFIG_MAPPING), n=3)
+        raise ArgumentError(
+            f"transformers has no model type {model_type!r}",
+            where=WHERE,
+            fix=f"give one such as {', '.join(near)}" if near else 'give one such as "bert"',
+        )
     return _shrunk(CONFIG_MAPPING[model_type])
 
 
@@ -111,15 +122,26 @@ def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
     Args:
         model_type: as in ``config.model_type``. seed: of the weights.
 
+    Raises:
+        ArgumentError: transformers has no such architecture. UnsupportedModelError: it has no model without a head.
+
     Source: attnmask.
 
     >>> type(tiny_model("llama")).__name__
     'LlamaModel'
     """
-    torch.manual_seed(seed)
     config = tiny_config(model_type)
     config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    return _with_large_weights(cast(PreTrainedModel, AutoModel.from_config(config)))  # pyright: ignore[reportUnknownMemberType]
+    kind: Any = MODEL_MAPPING.get(type(config), None)
+    if kind is None:
+        raise UnsupportedModelError(
+            f"transformers has no model without a head for {model_type!r}", where=WHERE, fix="give another model_type"
+        )
+    # Some types have several models, of which the config names one.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = (kind[0] if isinstance(kind, tuple) else kind)(config)
+        return _with_large_weights(cast(PreTrainedModel, made))
 
 
 def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
@@ -128,10 +150,11 @@ def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int =
     Args:
         kind: its class. config: its config. seed: of the weights.
     """
-    torch.manual_seed(seed)
     small = _shrunk(type(config), _switches(config))
     small._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    return _with_large_weights(kind(small).float())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _with_large_weights(kind(small).float())
 
 
 def _switches(config: PreTrainedConfig) -> dict[str, Any]:
