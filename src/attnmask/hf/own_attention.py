@@ -48,6 +48,5 @@ def _asks_interface(names: dict[str, Any]) -> bool:
 def _fill_tables(names: dict[str, Any]) -> None:
     """Let layers be chosen under our name where a module keeps them by implementation, as GIT does for its texts."""
     for name, table in names.items():
-        if name.endswith("_ATTENTION_CLASSES"):
-            if NAME not in table:
-                replace_entry(table, NAME, table["eager"])
+        if name.endswith("_ATTENTION_CLASSES") and NAME not in table:
+            replace_entry(table, NAME, table["eager"])
