@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from attnmask.hf.families import first_position as first_position
     from attnmask.hf.heads import heads_by_document as heads_by_document
     from attnmask.hf.interface import register as register
+    from attnmask.hf.interface import unregister as unregister
     from attnmask.hf.labels import check_labels as check_labels
     from attnmask.hf.labels import labels_from_mask as labels_from_mask
     from attnmask.hf.load import load_encoder as load_encoder
@@ -51,6 +52,7 @@ _HOMES = {
     "packed": "packing",
     "pool": "pooling",
     "register": "interface",
+    "unregister": "interface",
     "score": "scoring",
     "tiny_model": "tiny",
     "token_weights": "weighting",

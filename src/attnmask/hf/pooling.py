@@ -59,9 +59,11 @@ def pool(hidden: Tensor, attention_mask: Any, how: str = "mean", *, weights: Ten
     if weights is not None:
         _check_weights(weights, tokens, wanted)
     if isinstance(attention_mask, PackedMask):
-        lengths = torch.from_numpy(attention_mask.documents.lengths).to(hidden.device)
+        layout = attention_mask.documents
+        at, lengths = (torch.from_numpy(x).to(hidden.device) for x in (layout.places(), layout.lengths))
         own = attention_mask.weights if weights is None else weights
-        return pool_packed(hidden[tokens], lengths, wanted, None if own is None else own.to(hidden.device)[tokens])
+        of_tokens = None if own is None else own.to(hidden.device).flatten()[at]
+        return pool_packed(hidden.flatten(0, 1)[at], lengths, wanted, of_tokens)
     if wanted is Pool.MEAN:
         return _mean(hidden, tokens, weights)
     order = torch.arange(hidden.shape[1], device=hidden.device)

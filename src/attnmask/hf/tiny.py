@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoModel, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedModel
 
 from attnmask.calls import public
-from attnmask.errors import ArgumentError
+from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.mask.arguments import shown, whole_number
 
 if TYPE_CHECKING:  # releases before 5 call it PretrainedConfig
     from transformers import PreTrainedConfig
 
+WHERE = "tiny_model(model_type=)"
 VOCABULARY = 160
 WINDOW = 8
 HEADS = 4
@@ -110,10 +111,7 @@ def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> Pr
         near = get_close_matches(model_type, list(CONFIG_MAPPING)) if isinstance(model_type, str) else []
         fix = f"give {' or '.join(map(repr, near))}" if near else "give one of transformers, such as 'llama'"
         raise ArgumentError(f"there is no model type {shown(model_type)}", where="tiny_model(model_type=)", fix=fix)
-    config = _shrunk(CONFIG_MAPPING[model_type], changes)
-    # Where an architecture has several models, AutoModel looks through the names of its own, of which there are none.
-    config.architectures = config.architectures or []
-    return config
+    return _shrunk(CONFIG_MAPPING[model_type], changes)
 
 
 @public
@@ -126,7 +124,7 @@ def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None
         model_type: as in ``config.model_type``. seed: of the weights. changes: as in ``tiny_config``.
 
     Raises:
-        ArgumentError: transformers has no such architecture.
+        ArgumentError: transformers has no such architecture. UnsupportedModelError: it has no model without a head.
 
     Source: attnmask.
 
@@ -134,10 +132,18 @@ def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None
     'LlamaModel'
     """
     whole_number(seed, "seed", "tiny_model")
-    torch.manual_seed(seed)
     config = tiny_config(model_type, changes)
     config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    return _with_large_weights(cast(PreTrainedModel, AutoModel.from_config(config)))  # pyright: ignore[reportUnknownMemberType]
+    kind: Any = MODEL_MAPPING.get(type(config), None)
+    if kind is None:
+        raise UnsupportedModelError(
+            f"transformers has no model without a head for {model_type!r}", where=WHERE, fix="give another model_type"
+        )
+    # Some types have several models, of which the config names one.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = (kind[0] if isinstance(kind, tuple) else kind)(config)
+        return _with_large_weights(cast(PreTrainedModel, made))
 
 
 def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
@@ -146,10 +152,11 @@ def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int =
     Args:
         kind: its class. config: its config. seed: of the weights.
     """
-    torch.manual_seed(seed)
     small = _shrunk(type(config), _switches(config))
     small._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    return _with_large_weights(kind(small).float())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _with_large_weights(kind(small).float())
 
 
 def _switches(config: PreTrainedConfig) -> dict[str, Any]:

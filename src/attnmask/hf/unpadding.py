@@ -78,9 +78,12 @@ def unpad(x: Tensor, attention_mask: Any) -> tuple[Tensor, TokenPlaces]:
         raise ArgumentError(
             f"x is {described(x)}, attention_mask {tuple(tokens.shape)}", where=where, fix="give (B, L, ...) and (B, L)"
         )
-    at = tokens.flatten().nonzero()[:, 0].to(x.device)
-    packed = isinstance(attention_mask, PackedMask)
-    lengths = torch.from_numpy(attention_mask.documents.lengths) if packed else tokens.sum(1)
+    if isinstance(attention_mask, PackedMask):
+        layout = attention_mask.documents
+        at, lengths = torch.from_numpy(layout.places()), torch.from_numpy(layout.lengths)
+    else:
+        at, lengths = tokens.flatten().nonzero()[:, 0], tokens.sum(1)
+    at = at.to(x.device)
     return x.flatten(0, 1)[at], TokenPlaces((x.shape[0], x.shape[1]), at, lengths.to(x.device))
 
 
