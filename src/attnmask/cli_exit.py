@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from attnmask.errors import AttnMaskError
+from attnmask.errors import AttnMaskError, missing_extra
 from attnmask.escapes import escaped
 
 FAILED = 2
@@ -93,7 +93,7 @@ def model_code(name: str) -> Generator[None]:
     except AttnMaskError:
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "transformers"):
+        if isinstance(error, ModuleNotFoundError) and missing_extra(error):
             raise
         if not isinstance(error, SystemExit):
             say("".join(format_exception(error)).rstrip())
@@ -113,8 +113,8 @@ def _message_of(error: BaseException) -> str:
     match error:
         case AttnMaskError():
             return f"error: {error}"
-        case ModuleNotFoundError():
-            return f"error: this needs {error.name}\n  to do: pip install 'attnmask[hf]'"
+        case ModuleNotFoundError() if missing := missing_extra(error):
+            return f"error: {missing}"
         case UsageError():
             return _message_of_usage(error)
         case KeyboardInterrupt() | typer.Abort():

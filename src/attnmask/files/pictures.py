@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnmask.errors import ArgumentError, AttnMaskError
+from attnmask.errors import ArgumentError, MissingExtraError
 from attnmask.escapes import escaped
 from attnmask.files.whole import check_target
 
@@ -51,5 +51,5 @@ def import_figure() -> type[Figure]:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise AttnMaskError("pictures need matplotlib", fix="pip install 'attnmask[draw]'") from error
+        raise MissingExtraError("matplotlib", "a picture") from error
     return Figure
