@@ -43,10 +43,9 @@ def masked_runs_per_column(runs: Runs) -> Int64:
     if q == 0:
         return np.zeros((b, h, runs.keys), dtype=np.int64)
     # They alternate with those that attend, of which there is one more or less where an end attends.
-    at_ends = [
-        runs.take(np.arange(b * h) * q + row, (b, h, 1)).to_dense()[:, :, 0].astype(np.int64) for row in (0, q - 1)
-    ]
-    return runs_per_column(runs) + 1 - at_ends[0] - at_ends[1]
+    at_ends = [runs.take(np.arange(b * h) * q + row, (b * h, 1, 1)).keys_seen for row in (0, q - 1)]
+    first, last = (seen.reshape(b, h, runs.keys).astype(np.int64) for seen in at_ends)
+    return runs_per_column(runs) + 1 - first - last
 
 
 def _changes(runs: Runs) -> Runs:
