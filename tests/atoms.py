@@ -219,7 +219,7 @@ EXAMPLES: dict[str, Example] = {
             min(draw(COUNTS), domain.Q), np.minimum(_some(draw, COUNTS, _items(draw, domain.B)), domain.K)
         ),
         good={"queries": [2], "keys": [3]},
-        grids=(am.cross_padding([3], [2]), "1100 1100 1100 0000", "11000 11000"),
+        grids=(am.cross_padding([1], [2]), "1100 0000 0000 0000", "11000 00000"),
     ),
     "spans": Example(
         draw=_spans,

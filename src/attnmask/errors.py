@@ -124,4 +124,5 @@ class MissingExtraError(AttnMaskError, ImportError):
 
 def missing_extra(error: ImportError, where: str = "") -> MissingExtraError | None:
     """What to say of a failed import; None if no extra installs what is missing."""
-    return MissingExtraError(error.name, where) if error.name in EXTRAS else None
+    package = (error.name or "").partition(".")[0]
+    return MissingExtraError(package, where) if package in EXTRAS else None

@@ -168,11 +168,18 @@ def atoms() -> Iterator[Subject]:
             {"ids": [[3, 0, 0]], "pad_id": 0, "side": "right"},
         ],
         "documents": [{"lengths": [1, 2]}, {"ids": [0, 0, 1]}, {"cu_seqlens": [0, 1, 3]}],
+        "cross_documents": [
+            {"query_lengths": [1, 2], "key_lengths": [3, 1]},
+            {"query_ids": [0, 1, 1], "key_ids": [0, 0, 0, 1]},
+            {"cu_seqlens_q": [0, 1, 3], "cu_seqlens_k": [0, 3, 4]},
+        ],
+        "placed": [{"mask": am.causal(), "at": 1, "length": 2}],
+        "preceding_images": [{"media_locations": [1, 0, 1], "tokens": 2, "which": "all"}],
         "spans": [{"ids": [0, -1, 0]}],
         "global_tokens": [{"indices": [0]}],
         "grid": [{"height": 2, "width": 2, "radius": 1}],
         "blocks": [{"layout": [[1, 0], [1, 1]], "size": 2}],
-        "tree": [{"parents": [-1, 0]}],
+        "tree": [{"parents": [-1, 0]}, {"parents": [-1, 0], "cache": 3}],
         "dense": [{"array": [[1, 0], [1, 1]]}],
         "predicate": [{"function": lambda b, h, q, k: q >= k}],
         "per_head": [{"masks": [am.causal()]}],
@@ -184,9 +191,9 @@ def atoms() -> Iterator[Subject]:
 
 
 ALL_ATOMS = (
-    "bigbird_layout", "block_causal", "block_diffusion", "blocks", "causal", "chunked", "cross_padding", "dense",
-    "dilated", "documents", "empty", "full", "global_tokens", "grid", "padding", "per_head", "predicate", "prefix",
-    "shared_prefix", "sinks", "spans", "tree", "window",
+    "bigbird_layout", "block_causal", "block_diffusion", "blocks", "causal", "chunked", "cross_documents",
+    "cross_padding", "dense", "dilated", "documents", "empty", "full", "global_tokens", "grid", "padding", "per_head",
+    "placed", "preceding_images", "predicate", "prefix", "shared_prefix", "sinks", "spans", "tree", "window",
 )  # fmt: skip
 
 

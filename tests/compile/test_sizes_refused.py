@@ -29,10 +29,6 @@ def _json(node: str) -> Mask:
 
 
 REFUSED: dict[str, Callable[[], object]] = {
-    "a document": lambda: am.compile(am.documents(lengths=[1_900_000_000]), q=4),
-    "documents of several items": lambda: am.documents(lengths=[[10**8]] * 20),
-    "document borders": lambda: am.documents(cu_seqlens=[0, LARGEST]),
-    "a prompt": lambda: am.shared_prefix(2**30, [2**29, 5]),
     "queries": lambda: am.compile(am.causal(), q=2_000_000_000),
     "items of a predicate": lambda: am.compile(ALWAYS, q=4, batch=BILLION, heads=BILLION),
     "items of a predicate without queries": lambda: am.compile(ALWAYS, q=0, batch=BILLION, heads=BILLION),

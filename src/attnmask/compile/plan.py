@@ -384,7 +384,7 @@ def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
 
 def _check_least_sizes(mask: Mask, sizes: dict[str, int]) -> None:
     """Raise where data of the mask speak of more tokens than the plan has."""
-    for atom in atoms_of(mask):
+    for atom in sized_atoms_of(mask):
         for axis, least in atom.least_sizes().items():
             if least > sizes[axis]:
                 raise ArgumentError(

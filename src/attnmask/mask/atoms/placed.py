@@ -108,3 +108,7 @@ def _check_sizes(mask: Placed) -> None:
                 where="placed",
                 fix="make them agree",
             )
+    least = max((n for atom in sized_atoms_of(mask.mask) for n in atom.least_sizes().values()), default=0)
+    if least > mask.length:
+        what = f"the mask speaks of {least} tokens, the part has {mask.length}"
+        raise ArgumentError(what, where="placed(length=)", fix=f"give length={least} or more, or fix the lengths")
