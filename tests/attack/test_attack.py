@@ -13,27 +13,27 @@ from tests.attack.formats import ask_format, named_case
 from tests.attack.readers import READERS
 
 SEED = 11
-PARTS = 8
+PARTS, MASKS, CALLS = 4, 300, 30
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_masks(part: int) -> None:
     tally = Tally()
-    for number in range(250):
-        attack_mask(first_of(SEED) + 250 * part + number, tally)
+    for number in range(MASKS):
+        attack_mask(first_of(SEED) + MASKS * part + number, tally)
     assert not tally.wrong, "\n".join(tally.wrong)
-    assert sum(tally.asked.values()) == 250
+    assert sum(tally.asked.values()) == MASKS
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_format_of_what_it_has_names_for(name: str) -> None:
-    said = {ask_format(named_case(number), name) for number in range(40)}
+    said = {ask_format(named_case(number), name) for number in range(20)}
     assert "written" in said
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_calls_of_attention(part: int) -> None:
-    for number in range(first_of(SEED) + 25 * part, first_of(SEED) + 25 * (part + 1)):
+    for number in range(first_of(SEED) + CALLS * part, first_of(SEED) + CALLS * (part + 1)):
         call = call_of(number)
         try:
             check_call(call)
@@ -42,7 +42,7 @@ def test_random_calls_of_attention(part: int) -> None:
 
 
 def test_calls_from_many_threads_at_once() -> None:
-    calls = [call_of(first_of(SEED) + number) for number in range(40)]
+    calls = [call_of(first_of(SEED) + number) for number in range(25)]
     calls = [call for call in calls if call.q.dtype != torch.float16]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(check_call, calls))

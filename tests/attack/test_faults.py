@@ -33,7 +33,7 @@ for number in range(1, 10**6):
 """
 
 
-@pytest.mark.parametrize("size", [0, 1000, 100_000])
+@pytest.mark.parametrize("size", [0, 100_000])
 def test_a_kernel_that_was_cut_short_is_not_loaded(size: int, tmp_path: Path) -> None:
     folder = cache.cache_folder()
     if build.what_is_missing() is not None or folder is None:
@@ -47,7 +47,7 @@ def test_a_kernel_that_was_cut_short_is_not_loaded(size: int, tmp_path: Path) ->
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("kill", range(3))
+@pytest.mark.parametrize("kill", range(2))
 def test_a_file_is_whole_whenever_its_writer_is_killed(kill: int, tmp_path: Path) -> None:
     path = tmp_path / "embeddings.npy"
     writer = subprocess.Popen([sys.executable, "-c", WRITING, str(path)], stdout=subprocess.PIPE)
