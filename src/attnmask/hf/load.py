@@ -44,7 +44,7 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    path = Path(folder)
+    path = _folder_of_model(Path(folder))
     _check_files(path)
     tokenizer: Any = _loaded(AutoTokenizer, path, "tokenizer")
     model, report = _loaded(AutoModel, path, "model", dtype=torch.float32, output_loading_info=True)
@@ -57,6 +57,12 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
             fix="they are another model's, or incomplete: save or copy it again",
         )
     return model.eval(), tokenizer
+
+
+def _folder_of_model(path: Path) -> Path:
+    """Where the model is in a folder of sentence-transformers: in that itself, or in that of its first module."""
+    inner = path / "0_Transformer"
+    return inner if (path / "modules.json").is_file() and inner.is_dir() else path
 
 
 def _check_files(path: Path) -> None:
