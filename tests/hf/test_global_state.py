@@ -75,7 +75,7 @@ def calls(minilm: tuple[Any, Any]) -> dict[str, Callable[[], Any]]:
         "trial": lambda: am.hf.encode(made["electra"], tokenizer, texts),
         "for_model": lambda: pack(made["bart"], Tokens(), row_tokens=9),  # pyright: ignore
         "register": am.hf.register,
-        "accept_weights": lambda: am.hf.accept_weights(tiny("bert")).close(),
+        "accept_weights": lambda: am.hf.accept_weights(tiny_bert).close(),
     }
 
 
