@@ -277,5 +277,5 @@ def test_embeddings_of_a_real_model_are_those_of_the_library(texts: Path, tmp_pa
     out = tmp_path / "o.npy"
     result = run("encode", str(texts), "--column", "text", "--model", str(folder), "--out", str(out))
     assert result == (0, f"3 embeddings of 384 numbers in {out}\n", "")
-    expected = hf.encode(*hf.load_encoder(str(folder)), ["to be", "or", "not to be"])
+    expected = hf.encode(*hf.load_encoder(str(folder)), ["to be", "or", "not to be"], "mean")
     np.testing.assert_array_equal(np.load(out), expected)

@@ -219,7 +219,7 @@ class PackingCollator:
 def _needs_of(model: PreTrainedModel, first: int) -> ModelNeeds:
     """What a batch must be for a model whose texts begin at a position."""
     two = bool(model.config.is_encoder_decoder)
-    sides = [model.get_encoder(), model.get_decoder()] if two else [model, model]
+    sides: list[Any] = [cast(Any, model).get_encoder(), cast(Any, model).get_decoder()] if two else [model, model]
     most = [_positions_of(side, first) for side in sides]
     limits = Limits(
         vocabulary=getattr(model.get_input_embeddings(), "num_embeddings", None),

@@ -8,6 +8,7 @@ looks up those of the longest document, and each token takes its own.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -66,8 +67,10 @@ def decoder_start(model: PreTrainedModel) -> DecoderStart | None:
 
 def count_inside_documents(model: PreTrainedModel) -> None:
     """Let the encoder and the decoder of a model count positions inside each document of packed rows; once."""
-    for part in (model.get_encoder(), model.get_decoder()):
-        if _enter in part._forward_pre_hooks.values():  # a copy of a model has its hooks
+    whole = cast(Any, model)
+    parts: list[nn.Module] = [whole.get_encoder(), whole.get_decoder()]
+    for part in parts:
+        if has_pre_hook(part, _enter):  # a copy of a model has its hooks
             continue
         part.register_forward_pre_hook(_enter, with_kwargs=True)
         part.register_forward_hook(_leave, always_call=True)
@@ -75,6 +78,11 @@ def count_inside_documents(model: PreTrainedModel) -> None:
         if table is not None:
             table.register_forward_pre_hook(_look_up_longest, with_kwargs=True)
             table.register_forward_hook(_take_own)
+
+
+def has_pre_hook(module: nn.Module, hook: Callable[..., Any]) -> bool:
+    """Whether a module has a hook already."""
+    return hook in module._forward_pre_hooks.values()  # pyright: ignore[reportPrivateUsage]
 
 
 def _enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:

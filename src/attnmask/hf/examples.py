@@ -120,7 +120,7 @@ def _check_are_examples(examples: Any) -> None:
         raise ArgumentError("it is given no examples", where=WHERE, fix="give a list of dicts, one a text")
     for number, example in enumerate(examples):
         if not isinstance(example, Mapping) or "input_ids" not in example:
-            names = sorted(map(str, example)) if isinstance(example, Mapping) else type(example).__name__
+            names = sorted(map(str, cast(Any, example))) if isinstance(example, Mapping) else type(example).__name__
             raise ArgumentError(
                 f"it has no input_ids: {names}", where=where_of(number), fix="give tokenizer(text) of each text"
             )

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from attnmask.calls import public
 from attnmask.errors import UnsupportedModelError
+from attnmask.hf.encoder_decoders import has_pre_hook
 from attnmask.hf.packable import encoder_of
 from attnmask.hf.packed_mask import PackedMask
 
@@ -58,7 +59,7 @@ def heads_by_document(model: PreTrainedModel) -> HeadHooks:
             where=WHERE,
             fix="train it on padded batches",
         )
-    if _mark in base._forward_pre_hooks.values():
+    if has_pre_hook(base, _mark):
         return HeadHooks(())
     marks = base.register_forward_pre_hook(_mark, with_kwargs=True)
     return HeadHooks((marks, base.register_forward_hook(_first_tokens, with_kwargs=True)))

@@ -74,7 +74,7 @@ def register() -> None:
     from attnmask.hf.mpnet import patch_mpnet
 
     with _registering:
-        attentions = AttentionInterface._global_mapping  # pyright: ignore[reportPrivateUsage]
+        attentions = cast(dict[str, Any], AttentionInterface._global_mapping)  # pyright: ignore[reportPrivateUsage]
         if NAME in attentions:
             return
         # Both read the mask's values: torch.compile compiles the layers around them.

@@ -49,7 +49,7 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
     from transformers import AutoModel, AutoTokenizer
 
     instance_of((str, Path), folder, "folder", "load_encoder", "give the path of a folder")
-    path = Path(folder)
+    path = _folder_of_model(Path(folder))
     _check_files(path)
     tokenizer: Any = _loaded(AutoTokenizer, path, "tokenizer")
     model, report = _loaded(AutoModel, path, "model", dtype=torch.float32, output_loading_info=True)
@@ -69,6 +69,12 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):  # no name that a folder can have
         return False
+
+
+def _folder_of_model(path: Path) -> Path:
+    """Where the model is in a folder of sentence-transformers: in that itself, or in that of its first module."""
+    inner = path / "0_Transformer"
+    return inner if (path / "modules.json").is_file() and inner.is_dir() else path
 
 
 def _check_files(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,7 +135,7 @@ class PackedMask(Tensor):
         name, found = func.__name__, _plainly(func, args, kwargs or {})
         kept = name in KEEPS or (name in SHAPES and found.shape == args[0].shape)
         if kept and isinstance(args[0], PackedMask):
-            return _carrying(found, vars(cast(Any, args[0])))
+            return _carrying(found, vars(args[0]))
         if name in COUNTS or (name in READS and not isinstance(found, Tensor)):
             return found
         raise UnsupportedModelError(

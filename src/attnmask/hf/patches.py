@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 _MISSING = object()
 _undo: list[Callable[[], None]] = []
@@ -11,7 +11,7 @@ _undo: list[Callable[[], None]] = []
 
 def replace_attribute(owner: Any, name: str, value: Any) -> None:
     """Set an attribute of a class or module until ``undo_replacements``."""
-    before = vars(owner).get(name, _MISSING)
+    before = cast(dict[str, Any], vars(owner)).get(name, _MISSING)
     setattr(owner, name, value)
 
     def undo() -> None:

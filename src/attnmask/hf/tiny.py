@@ -142,7 +142,7 @@ def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None
     # Some types have several models, of which the config names one.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = (kind[0] if isinstance(kind, tuple) else kind)(config)
+        made = cast(Any, kind[0] if isinstance(kind, tuple) else kind)(config)
         return _with_large_weights(cast(PreTrainedModel, made))
 
 
