@@ -189,7 +189,8 @@ def encode(
     model: Annotated[str, typer.Option(help="Folder of a transformers model and its tokenizer.")],
     out: Annotated[Path, typer.Option(help="A .npy or .parquet file for the embeddings.")],
     column: Annotated[str | None, typer.Option(help="Field or column of the texts, where there are several.")] = None,
-    pool: Annotated[str, typer.Option(help="mean, cls or last.")] = "mean",
+    pool: Annotated[str | None, typer.Option(help="mean, cls or last; the folder's own if left out.")] = None,
+    on_empty: Annotated[str, typer.Option(help="error, or zero: a row of zeros for each empty text.")] = "error",
     max_length: Annotated[int | None, typer.Option(min=1, help="Tokens at which a text is cut.")] = None,
     token_budget: Annotated[int, typer.Option(min=1, help="Tokens of a batch, at most.")] = 2048,
     batch_order: Annotated[str, typer.Option(help="sorted (by length) or keep.")] = "sorted",
@@ -198,12 +199,14 @@ def encode(
     check_output(out)
 
     from attnmask import hf
-    from attnmask.hf.encoding import BatchOrder
+    from attnmask.hf.encoding import BatchOrder, Empty
     from attnmask.hf.pooling import Pool
 
-    one_of(Pool, pool, "pool", "encode")
+    if pool is not None:
+        one_of(Pool, pool, "pool", "encode")
+    one_of(Empty, on_empty, "on_empty", "encode")
     one_of(BatchOrder, batch_order, "batch_order", "encode")
-    texts = read_texts(file, column)
+    texts = read_texts(file, column, empty=on_empty == "zero")
     _silence_bars_of_transformers()
     encoder, tokenizer = hf.load_encoder(model)
     with _progress(texts) as progress:
@@ -212,6 +215,7 @@ def encode(
             tokenizer,
             texts.texts,
             pool=pool,
+            on_empty=on_empty,
             max_length=max_length,
             token_budget=token_budget,
             batch_order=batch_order,
