@@ -141,3 +141,11 @@ def test_the_dense_form_has_the_items_of_the_plan() -> None:
 def test_the_rows_of_a_plan_can_be_gone_through() -> None:
     plan = am.compile(am.causal(), q=3)
     assert [row.pairs for row in plan] == [1, 2, 3]
+
+
+def test_rows_of_a_plan_at_the_last_positions_can_be_compiled_too() -> None:
+    plan = am.compile(am.window(left=3, right=0).shift(-(2**31) + 30), q=20, k=9, offset=2**31 - 1 - 20)
+    for start in range(20):
+        assert plan[start:].mask is not None
+        again = am.compile(plan[start:].mask, q=20 - start, k=9, offset=plan[start:].offset)
+        assert again == plan[start:]

@@ -65,7 +65,7 @@ def position_count(value: Any, name: str, where: str) -> int:
 def first_position(value: Any, q: int, k: int, where: str) -> int:
     """An offset at which all positions of queries, and their distances from the keys, are within 2**31."""
     offset = position_count(value, "offset", where)
-    if abs(offset) + max(q, k) > LARGEST:
+    if max(offset + q, k - offset) > LARGEST:
         raise ArgumentError(
             f"offset is {offset} with {q} queries and {k} keys", where=where, fix="positions stay within 2**31"
         )
