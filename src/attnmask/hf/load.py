@@ -74,7 +74,7 @@ def _is_folder(path: Path) -> bool:
 def _folder_of_model(path: Path) -> Path:
     """Where the model is in a folder of sentence-transformers: in that itself, or in that of its first module."""
     inner = path / "0_Transformer"
-    return inner if (path / "modules.json").is_file() and inner.is_dir() else path
+    return inner if _is_folder(inner) and (path / "modules.json").is_file() else path
 
 
 def _check_files(path: Path) -> None:
