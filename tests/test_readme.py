@@ -27,3 +27,11 @@ def test_readme_code_runs(block: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_readme_pictures_and_links_exist() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
     assert all((ROOT / link).exists() for link in links)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md"])
+def test_links_and_named_files_of_other_pages_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = [(ROOT / page).parent / link for link in re.findall(r"\]\(([^)#:]+)\)", text)]
+    named = [ROOT / name for name in re.findall(r"`((?:src|tests|bench|docs)/[\w./-]+)`", text)]
+    assert [str(path) for path in links + named if not path.exists()] == []

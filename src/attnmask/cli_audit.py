@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from attnmask.audit import audit
 from attnmask.audit.html import html_of
 from attnmask.audit.junit import junit_of
 from attnmask.audit.report import Report
-from attnmask.audit.sweep import MODES, entries, reports_of, sweep
+from attnmask.audit.sweep import MODES, check_folder, entries, reports_of, sweep
 from attnmask.audit.terminal import print_report, print_sweep
-from attnmask.errors import ArgumentError, AttnMaskError
+from attnmask.cli_exit import Terminal, model_code
+from attnmask.errors import ArgumentError, InputFileError
+from attnmask.escapes import escaped
+from attnmask.files import check_target, write_whole
 from attnmask.mask.parse import mask_from_text
 
 FORMS = {"json": Report.to_json, "junit": junit_of, "html": html_of}
@@ -40,30 +42,40 @@ def audit_one(
     """
     wanted = {form: path for form, path in files.items() if path is not None}
     for path in wanted.values():
-        _check(path)
+        check_target(path)
+    if len(set(wanted.values())) < len(wanted):
+        raise ArgumentError("two reports have one file", where=" ".join(f"--{form}" for form in wanted))
     declared = mask_from_text(mask) if mask else None
     exceptions = dict(_exception(text) for text in expect)
+    with model_code(model), _bar() as bar:
+        task = bar.add_task(escape(escaped(f"audit {model}")), total=None)
+        report = audit(
+            model,
+            mask=declared,
+            mode=mode,
+            probes=probes,
+            expect=exceptions,
+            redraw=redraw,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
     try:
-        with _bar() as bar:
-            task = bar.add_task(f"audit {model}", total=None)
-            report = audit(
-                model,
-                mask=declared,
-                mode=mode,
-                probes=probes,
-                expect=exceptions,
-                redraw=redraw,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    except AttnMaskError:
-        raise
-    except Exception as error:  # whatever a model's own code raises; exit code 1 would say that a bug is found
-        traceback.print_exc()
-        raise AttnMaskError(f"the model does not run: {type(error).__name__}: {error}", where=model) from error
-    for form, path in wanted.items():
-        path.write_text(FORMS[form](report))
-    print_report(report, Console())
+        print_report(report, Terminal())
+    finally:
+        _write(report, wanted)
     return report.exit_code
+
+
+def _write(report: Report, files: Mapping[str, Path]) -> None:
+    """Write every report that can be written, and then say which could not."""
+    unwritten: list[str] = []
+    for form, path in files.items():
+        try:
+            write_whole(path, FORMS[form](report))
+        except OSError as error:
+            unwritten.append(f"{escaped(str(path))}: {error.strerror or error}")
+    if unwritten:
+        what = "a report cannot be written" if len(unwritten) == 1 else f"{len(unwritten)} reports cannot be written"
+        raise InputFileError(what, where="; ".join(unwritten), fix="name files in a folder with room")
 
 
 def audit_all(folder: Path, processes: int, mode: str) -> int:
@@ -74,23 +86,19 @@ def audit_all(folder: Path, processes: int, mode: str) -> int:
     """
     if mode and mode not in MODES:
         raise ArgumentError(f"there is no mode {mode!r} of a sweep", where="--mode", fix=f"give {', '.join(MODES)}")
+    check_folder(folder)
     wanted = entries((mode,) if mode else MODES)
     with _bar() as bar:
         task = bar.add_task("audit", total=len(wanted))
         for done, name in sweep(folder, wanted, processes):
             bar.update(task, completed=done, description=name)
-    return print_sweep(list(reports_of(folder)), Console())
+    return print_sweep(list(reports_of(folder)), Terminal())
 
 
 def _bar() -> Progress:
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-
-
-def _check(path: Path) -> None:
-    if not path.absolute().parent.is_dir() or path.is_dir():
-        raise ArgumentError("no file can be written there", where=str(path), fix="name a file in a folder that exists")
 
 
 def _exception(text: str) -> tuple[str, str]:

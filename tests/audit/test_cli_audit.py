@@ -102,7 +102,7 @@ def test_a_folder_is_audited_in_a_mode_and_under_a_mask(tmp_path: Path) -> None:
         (["llama", "--mask", "casual()"], "there is no mask 'casual'"),
         (["llama", "--expect", "left_padding"], "'left_padding' does not say why"),
         (["llama", "--expect", "leftpadding=x"], "there is no probe or padding 'leftpadding'"),
-        (["llama", "--json", "absent/report.json"], "no file can be written there"),
+        (["llama", "--json", "absent/report.json"], "the folder of the file does not exist"),
         (["--all-transformers", "--mode", "chat"], "there is no mode 'chat' of a sweep"),
     ],
 )

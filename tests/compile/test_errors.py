@@ -70,8 +70,9 @@ ERRORS: list[tuple[type[ArgumentError], Callable[[], object], str]] = [
     (
         ArgumentError,
         lambda: am.compile(reduce(lambda mask, _: mask.shift(1), range(5000), am.causal()), q=2),
-        "the mask is nested too deeply\n  where: compile\n"
-        "  to do: & and | of many masks stay flat; shift once, by the sum",
+        "the mask is nested 101 levels deep and has 101 parts\n  where: & | ^ - ~, shift, per_head\n"
+        "  to do: stay within 100 levels and 100,000 parts: & and | of many masks stay flat, shift once, by the sum, "
+        "or write dense(array)",
     ),
     (
         ArgumentError,

@@ -92,7 +92,7 @@ def test_the_window_sides_describe_the_set_and_are_found_where_it_is_a_window(
 def test_the_key_mask_is_the_row_that_all_rows_share(case: tuple[Domain, am.Mask], padded: bool) -> None:
     domain, mask = case
     if padded:
-        mask = am.padding(lengths=[3, 1, 2][: domain.B])
+        mask = am.padding(lengths=np.minimum([3, 1, 2][: domain.B], domain.K))
     dense = set_of(mask, domain)
     shared = domain.Q > 0 and (dense == dense[:, :1, :1]).all()
     found = facts.key_mask(plan_of(mask, domain).runs)

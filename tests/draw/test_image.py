@@ -142,7 +142,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(AttnMaskError) as error:
         figure_from_plan(am.compile(am.causal(), q=4))
-    assert str(error.value) == "pictures need matplotlib\n  to do: pip install 'attnmask[draw]'"
+    assert str(error.value) == 'matplotlib is not installed\n  where: a picture\n  to do: pip install "attnmask[draw]"'
 
 
 def test_drawing_leaves_the_global_state_of_matplotlib_alone() -> None:

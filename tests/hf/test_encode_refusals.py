@@ -66,6 +66,12 @@ def test_a_model_that_cannot_be_run_exactly_is_refused_by_name(message: str, min
         (r"texts\[1\] is NoneType", ["a", None], {}),
         (r"texts\[2\] is empty", ["a", "b", "", ""], {}),
         (r"texts\[1\] is empty", ["a", " \n"], {}),
+        (
+            r"texts\[1\] is empty, and so are texts\[2\], texts\[3\], texts\[4\], texts\[5\], texts\[6\] and 3 more",
+            ["a"] + [""] * 9,
+            {},
+        ),
+        ("on_empty is 'skip'", ["a"], {"on_empty": "skip"}),
         (r"texts\[0\] holds half a character", ["a\ud800"], {}),
         ("pool is 'max'", ["a"], {"pool": "max"}),
         ("batch_order is 'random'", ["a"], {"batch_order": "random"}),

@@ -95,7 +95,7 @@ CROSSING = "documents whose first label is asked of the document before: 1 of 3,
         ([[5, 6, 7]], PADDED, "causal-lm", "labels are (1, 3) torch.int64, attention_mask (2, 4)"),
         ([[5.0] * 4] * 2, PADDED, "causal-lm", "labels are (2, 4) torch.float32"),
         ([[5] * 4] * 2, PADDED * 0.5, "causal-lm", "attention_mask[0, 0] is 0.5"),
-        ([[5] * 4] * 2, PADDED[0], "causal-lm", "attention_mask is (4,)"),
+        ([[5] * 4] * 2, PADDED[0], "causal-lm", "attention_mask has shape (4,)"),
         ([[5] * 4] * 2, PADDED, "regression", "task is 'regression'"),
     ],
 )

@@ -69,3 +69,23 @@ def test_adding_it_is_refused_and_so_is_losing_weights() -> None:
             add()
     with pytest.raises(UnsupportedModelError, match="a weight of a token is no part"), pytest.warns():
         ModelMask.of(PLAN, torch.ones(5))[:, 0]
+
+
+def test_bools_made_of_it_cannot_be_added_to_scores_or_filled_with_a_large_negative_number() -> None:
+    mask, scores = ModelMask.of(PLAN), torch.zeros(2, 1, 5, 5)
+    with pytest.warns(MaterializedMaskWarning):
+        part = mask[:, :, :, :5]
+    for add in (lambda: scores + part, lambda: part[:, :1] + scores, lambda: scores - (part & DENSE)):
+        with pytest.raises(UnsupportedModelError, match="adds the mask to its scores itself"):
+            add()
+    lowest = torch.finfo(torch.float32).min
+    for fill in (
+        lambda: mask.masked_fill(DENSE, lowest),
+        lambda: part.masked_fill(DENSE, lowest),
+        lambda: torch.masked_fill(part, DENSE, value=lowest),
+    ):
+        with pytest.raises(UnsupportedModelError, match=r"fills a mask of bools with -3\.4e"):
+            fill()
+    assert torch.equal(part.masked_fill(DENSE, False), torch.zeros_like(DENSE))
+    assert type(part.float()) is torch.Tensor
+    assert torch.equal(scores.masked_fill(~part, lowest), torch.where(DENSE, 0.0, lowest))

@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers as tf
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
-from attnmask.hf.collator import Order, pack
+from attnmask.hf.row_packing import Order, pack
 from tests.hf.models import CONFIGS, LENGTHS, SCORED, SMALL, VOCABULARY
 
 # Lengths that leave no row of a window without a key: there eager attention in float64 has gradients of NaN.
@@ -96,7 +97,7 @@ def test_loss_and_every_gradient_are_those_of_the_padded_step(name: str, order: 
     first = am.hf.first_position(model)
     task = "masked-lm" if "bert" in name else "causal-lm"
     batch = am.hf.PackingCollator.for_model(model, Tokens(), row_tokens=36, order=order, task=task)(texts)
-    assert batch["input_ids"].shape[0] < len(texts)
+    assert (batch["input_ids"].shape[0] < len(texts)) == (order != "apart")
     want = step(model, "eager", padded(texts, first))
     got = step(model, "attnmask", batch)
     # Where eager attention takes the softmax in float32, that is what the difference is made of.
@@ -136,7 +137,7 @@ def test_a_head_sees_every_document(name: str) -> None:
     again = step(model, "eager", want_batch)
     assert furthest(again, want) == 0
     undo.remove()
-    with pytest.raises(ValueError, match="batch_size"):
+    with pytest.raises(ArgumentError, match="a label for each of 4 documents"):
         step(model, "attnmask", batch)
 
 
@@ -174,19 +175,25 @@ def test_a_packed_mask_survives_what_training_does_to_it() -> None:
     assert batch["attention_mask"].plan == mask.plan
 
 
+MOST_ROWS = {"first-fit-decreasing": 84, "arrival": 120, "apart": 200}  # 83.1 rows would be full
+
+
+@pytest.mark.parametrize("sides", [1, 2])
 @pytest.mark.parametrize("order", list(Order))
-def test_packing_puts_every_text_somewhere_and_none_over_another(order: Order) -> None:
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(1, 100, (200,), generator=generator).tolist()
-    at, layout = pack(lengths, 128, order)
-    assert sorted(at) == list(range(200))
-    assert [lengths[i] for i in at] == layout.lengths.tolist()
-    ids = layout.ids()
-    assert (ids >= 0).sum() == sum(lengths)
-    assert ids.shape[1] <= 128
-    assert len(ids) <= (82 if order is Order.FIRST_FIT_DECREASING else 120)
-    if order is Order.ARRIVAL:
-        assert at == list(range(200))
+def test_packing_puts_every_text_somewhere_and_none_over_another(order: Order, sides: int) -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, (200, sides))
+    layouts = pack(lengths, 128, order)
+    for side, layout in enumerate(layouts):
+        assert (layout.lengths == lengths[:, side]).all()
+        assert (layout.rows == layouts[0].rows).all()
+        ids = layout.ids()
+        assert (ids >= 0).sum() == lengths[:, side].sum()
+        assert ids.shape[1] <= 128
+        assert len(ids) <= MOST_ROWS[order] * sides
+        if order is not Order.FIRST_FIT_DECREASING:
+            assert (np.diff(layout.rows) >= 0).all()
+    if order is Order.APART:
+        assert layouts[0].rows.tolist() == list(range(200))
 
 
 @pytest.mark.parametrize(

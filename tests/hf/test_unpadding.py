@@ -110,10 +110,10 @@ def test_texts_of_a_packed_batch_are_its_documents() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     mask = torch.tensor(MASKS["right"])
-    with pytest.raises(ArgumentError, match=r"x is \(2, 4, 3\), attention_mask \(2, 5\)"):
+    with pytest.raises(ArgumentError, match=r"x is \(2, 4, 3\) torch.float32, attention_mask \(2, 5\)"):
         am.hf.unpad(torch.zeros(2, 4, 3), mask)
     with pytest.raises(ArgumentError, match=r"attention_mask\[0, 3\] is -10000, neither 1"):
         am.hf.unpad(torch.zeros(2, 5, 3), (1.0 - mask) * -1e4)
     rows, places = am.hf.unpad(torch.zeros(2, 5, 3), mask)
-    with pytest.raises(ArgumentError, match=r"rows is \(7, 3\), places has 8 tokens"):
+    with pytest.raises(ArgumentError, match=r"rows is \(7, 3\) torch.float32, places has 8 tokens"):
         am.hf.repad(rows[1:], places)

@@ -146,7 +146,9 @@ def test_a_batch_may_hold_weights() -> None:
     ("weights", "match"),
     [
         (torch.ones(2, 9, dtype=torch.long), r"weights are \(2, 9\) torch.int64"),
-        ([1.0], "weights are list"),
+        ("heavy", "weights are"),
+        ([[1.0], [1.0, 2.0]], "weights are list, no array"),
+        ([1.0], "weights are of 1 tokens, the text has 9"),
         (torch.full((2, 9), torch.nan), r"weights\[0, 0\] is nan"),
         (torch.full((2, 9), -1.0), r"weights\[0, 0\] is -1"),
     ],

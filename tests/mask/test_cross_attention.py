@@ -124,7 +124,7 @@ def test_left_chunks_are_those_of_speech_models() -> None:
 def test_a_placed_mask_is_the_square_of_the_mask_alone(length: int, starts: list[int], offset: int) -> None:
     masks = (
         am.causal(),
-        am.padding(lengths=2, side="left", of="both"),
+        am.padding(lengths=min(2, length), side="left", of="both"),
         am.dense(np.eye(length)[::-1] > 0),
         ~am.tree([-1, 0]),
     )

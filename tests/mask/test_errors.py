@@ -78,13 +78,14 @@ ARGUMENT_ERRORS: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: am.padding(attention_mask=[1, 2]),
-        "attention_mask holds values other than 0 and 1\n"
+        "attention_mask[1] is 2, neither 1 (a token) nor 0 (padding)\n"
         "  where: padding(attention_mask=)\n"
-        "  to do: 1 attends, 0 does not",
+        "  to do: of a mask added to the scores give mask == 0; weights of tokens are for hf.weighted and hf.pool",
     ),
     (
         lambda: am.padding(attention_mask=[[[1]]]),
-        "attention_mask has shape (1, 1, 1)\n  where: padding(attention_mask=)\n  to do: give 1 or 2 axes",
+        "attention_mask has shape (1, 1, 1)\n  where: padding(attention_mask=)\n"
+        "  to do: give (L,) or (B, L), B 1 or more, 1 for a token",
     ),
     (
         lambda: am.dense([1, 0]),
@@ -152,13 +153,10 @@ def test_an_unusable_argument_is_named_with_what_to_do(act: Callable[[], object]
     assert str(error.value) == text
 
 
-@pytest.mark.parametrize(
-    "act", [lambda a: am.padding(attention_mask=a), lambda a: am.dense(a)], ids=["padding", "dense"]
-)
 @pytest.mark.parametrize("array", [[[0.0, 1.0]], [[0.0, -np.inf]]], ids=["0 and 1", "additive"])
-def test_floats_are_refused_because_0_may_mean_either(act: Callable[[object], object], array: object) -> None:
-    with pytest.raises(AmbiguousError, match="holds floats, which may mean 1 for a token or 0 for a token"):
-        act(array)
+def test_pairs_as_floats_are_refused_because_0_may_mean_either(array: object) -> None:
+    with pytest.raises(AmbiguousError, match="holds floats, which may mean 1 for a pair that attends or 0 for one"):
+        am.dense(array)
 
 
 def test_a_ragged_array_is_refused() -> None:

@@ -31,6 +31,11 @@ def bits(*shape: int) -> NDArray[np.bool_]:
     return np.random.default_rng(sum(shape)).random(shape) < 0.5
 
 
+def _upto(most: int, *lengths: int) -> list[int]:
+    """Lengths that fit the axis, which may be shorter."""
+    return [min(length, most) for length in lengths]
+
+
 def _tokens(length: int) -> NDArray[np.bool_]:
     return np.stack([np.arange(length) % 3 != 1, np.arange(length) > 0])
 
@@ -42,13 +47,13 @@ KINDS: dict[str, Kind] = {
     "window": lambda q, k: am.window(left=1, right=1),
     "diagonal": lambda q, k: am.window(left=0, right=0),
     "prefix": lambda q, k: am.prefix([1, 2]),
-    "padding right": lambda q, k: am.padding(lengths=[3, 1]),
-    "padding left": lambda q, k: am.padding(lengths=[1, 2], side="left"),
-    "padding of one length": lambda q, k: am.padding(lengths=2),
-    "padding of a whole item": lambda q, k: am.padding(lengths=[2, 0]),
+    "padding right": lambda q, k: am.padding(lengths=_upto(k, 3, 1)),
+    "padding left": lambda q, k: am.padding(lengths=_upto(k, 1, 2), side="left"),
+    "padding of one length": lambda q, k: am.padding(lengths=_upto(k, 2)),
+    "padding of a whole item": lambda q, k: am.padding(lengths=_upto(k, 2, 0)),
     "padding by mask": lambda q, k: am.padding(attention_mask=_tokens(k)),
-    "padding of queries": lambda q, k: am.padding(lengths=[2, 1], of="queries"),
-    "padding of both": lambda q, k: am.padding(lengths=[2, 1], of="both"),
+    "padding of queries": lambda q, k: am.padding(lengths=_upto(q, 2, 1), of="queries"),
+    "padding of both": lambda q, k: am.padding(lengths=_upto(min(q, k), 2, 1), of="both"),
     "documents": lambda q, k: am.documents(lengths=[2, 1, 2]),
     "documents by item": lambda q, k: am.documents(ids=[[0, 0, 1, 1, 1, 2], [0, 1, 0, 1, -1, 2]]),
     "dense": lambda q, k: am.dense(bits(q, k)),
@@ -56,8 +61,8 @@ KINDS: dict[str, Kind] = {
     "dense by head": lambda q, k: am.dense(bits(1, HEADS, q, k)),
     "dense by item and head": lambda q, k: am.dense(bits(BATCH, HEADS, q, k)),
     "self and dense by head": lambda q, k: am.window(0, 0) | am.prefix(1) | am.dense(bits(1, HEADS, q, k)),
-    "padded decoder": lambda q, k: am.causal() & am.padding(lengths=[3, 1], side="left"),
-    "decoder of one length": lambda q, k: am.causal() & am.padding(lengths=2),
+    "padded decoder": lambda q, k: am.causal() & am.padding(lengths=_upto(k, 3, 1), side="left"),
+    "decoder of one length": lambda q, k: am.causal() & am.padding(lengths=_upto(k, 2)),
     "sliding decoder": lambda q, k: am.causal() & am.window(left=1, right=0),
     "packed decoder": lambda q, k: am.causal() & am.documents(lengths=[2, 3]),
     "prefix decoder": lambda q, k: am.causal() | am.prefix([1, 2]),
@@ -73,7 +78,7 @@ KINDS: dict[str, Kind] = {
     "blocks": lambda q, k: am.blocks([[1, 0], [1, 1]], 2),
     "tree": lambda q, k: am.tree([-1, 0, 0, 1, 2]),
     "shared prefix": lambda q, k: am.causal() & am.shared_prefix(1, [2, 1]),
-    "cross padding": lambda q, k: am.cross_padding([2, 1], [1, 3]),
+    "cross padding": lambda q, k: am.cross_padding(_upto(q, 2, 1), _upto(k, 1, 3)),
     "per head": lambda q, k: am.per_head([am.causal(), am.full(), am.window(0, 0), am.sinks(1)]),
     "predicate": lambda q, k: am.predicate(lambda b, h, row, key: (row + key) % 3 == 0),
     "causal, later": lambda q, k: am.causal().shift(1),

@@ -43,7 +43,7 @@ def test_the_mask_of_swin_windows_is_read_as_their_regions() -> None:
     mask = difference.masked_fill(difference != 0, -100.0).masked_fill(difference == 0, 0.0)
     plan = am.lift("additive", mask[:, None], masked=-100.0)
     assert plan == am.compile(am.spans(windows.long()), q=4)
-    with pytest.raises(am.AttnMaskError, match=r"if this number masks, .* lift\('additive', array, masked=-100\)"):
+    with pytest.raises(am.AttnMaskError, match=r"if this number masks .* lift\('additive', array, masked=-100\)"):
         am.lift("additive", mask[:, None])
 
 

@@ -37,8 +37,7 @@ def report_of(
         expect: exceptions, from the name of a probe, or a padding, to why: those findings are by design.
         progress: called with probes done and in all.
     """
-    chosen = _chosen(probes)
-    _check_exceptions(expect or {})
+    chosen = check_options(probes, expect or {})
     started = time.perf_counter()
     context = Context(subject)
     findings: list[Finding] = []
@@ -56,6 +55,12 @@ def report_of(
     judged = tuple(_as_expected(finding, expect or {}) for finding in findings)
     declared = tuple(repr(mask) if mask is not None else "not declared" for mask in subject.layers or ())
     return Report(subject.name, judged, time.perf_counter() - started, _versions(), declared, layers)
+
+
+def check_options(probes: Sequence[str], expect: Mapping[str, str]) -> list[ModuleType]:
+    """The probes of those names, all if there are none; refuses unknown probes and unknown exceptions."""
+    _check_exceptions(expect)
+    return _chosen(probes)
 
 
 def _of_probe(probe: ModuleType, context: Context) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.hf.labels import IGNORED
@@ -97,7 +96,7 @@ class Collated:
         given = self.batch.get("attention_mask")
         if given is None or np.ndim(given) != 2:
             return None
-        return tokens_of(torch.as_tensor(given), "audit_collator(collator)").numpy()
+        return tokens_of(given, "audit_collator(collator)").numpy()
 
     @cached_property
     def labels(self) -> IntArray | None:

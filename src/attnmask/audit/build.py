@@ -19,7 +19,7 @@ from attnmask.audit.factories import made_by
 from attnmask.audit.influence import influences
 from attnmask.audit.outputs import output_name, text_of
 from attnmask.audit.positions import tables_of
-from attnmask.audit.subject import Kind, Run, Subject, in_double, plain_inputs
+from attnmask.audit.subject import Kind, Run, Subject, config_of, in_double, plain_inputs
 from attnmask.audit.weights import GAIN, REDRAW, redraw
 from attnmask.audit.whitebox import calls_of
 from attnmask.errors import ArgumentError
@@ -63,7 +63,7 @@ def subject_of(
     original, model = model, copy.deepcopy(model).eval()
     if redraw_weights:
         redraw(model)
-    config = getattr(model, "config", None)
+    config = config_of(model)
     kind = _kind(model, config, mask)
     subject = Subject(
         name=type(model).__name__,
@@ -229,7 +229,7 @@ def subject_from_text(
     text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
 ) -> Subject:
     """A folder, ``module:factory``, or a model type."""
-    if Path(text).is_dir():
+    if _is_folder(text):
         return subject_from_folder(text, mode, mask, redraw_weights)
     if "/" in text:
         raise ArgumentError("there is no such folder", where=text, fix="give one that save_pretrained wrote")
@@ -238,6 +238,13 @@ def subject_from_text(
     if mode:
         raise ArgumentError(f"{text} makes one model", where="audit(mode=)", fix="leave the mode out")
     return subject_from_factory(text, mask, redraw_weights)
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):  # no name that a folder can have
+        return False
 
 
 @contextmanager

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from attnmask.audit.batches import MOST, Collated
+from attnmask.audit.global_state import global_state_kept
 from attnmask.audit.report import Report
 from attnmask.audit.verdict import Finding, Verdict
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.hf.labels import IGNORED
+from attnmask.mask.arguments import ids_per_position, position_count, shown
 
 WHERE = "audit_collator(collator)"
 LENGTHS = (9, 4, 7)
@@ -27,6 +30,7 @@ WEIGHTS = ("weights", "loss_mask", "loss_weights")
 Collator = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
 
 
+@public
 def audit_collator(
     collator: Collator,
     *,
@@ -63,16 +67,36 @@ def audit_collator(
     mask of a batch - the mask is 1 at padding
     labels at padding - padding has labels
     """
+    _check_arguments(collator, pad, eos, examples)
     started = time.perf_counter()
     given = [dict(example) for example in examples] if examples is not None else _texts(eos)
     texts = [np.asarray(example["input_ids"], dtype=np.int64) for example in given]
-    collated = Collated(_batch_of(collator, given), texts, pad, eos)
+    with global_state_kept():
+        collated = Collated(_batch_of(collator, given), texts, pad, eos)
     findings = [_tokens(collated)]
     if findings[0].verdict is Verdict.OK:  # where texts are cut nothing else can be told
         findings += [finding for check in CHECKS for finding in check(collated)]
     shown = tuple(_with_script(finding, given, collated) for finding in findings)
     name = getattr(collator, "__name__", type(collator).__name__)
     return Report(name, shown, time.perf_counter() - started)
+
+
+def _check_arguments(collator: Any, pad: Any, eos: Any, examples: Any) -> None:
+    if not callable(collator):
+        raise ArgumentError(f"collator is {shown(collator)}", where=WHERE, fix="give a function of a list of examples")
+    position_count(pad, "pad", "audit_collator(pad=)")
+    if eos is not None:
+        position_count(eos, "eos", "audit_collator(eos=)")
+    if examples is None:
+        return
+    fix = "give a list of dicts with input_ids, lists of whole numbers"
+    if not isinstance(examples, list | tuple) or not examples:
+        raise ArgumentError(f"examples is {shown(examples)}", where="audit_collator(examples=)", fix=fix)
+    for number, example in enumerate(cast(list[Any], examples)):
+        where = f"audit_collator(examples=)[{number}]"
+        if not isinstance(example, Mapping) or "input_ids" not in example:
+            raise ArgumentError(f"it is {shown(example)}", where=where, fix=fix)
+        ids_per_position(example["input_ids"], "input_ids", where)
 
 
 def _texts(eos: int | None) -> list[dict[str, Any]]:
@@ -91,8 +115,8 @@ def _batch_of(collator: Collator, examples: list[dict[str, Any]]) -> Mapping[str
             where=WHERE,
             fix="give examples= with the fields that it needs",
         ) from error
-    if "input_ids" not in batch:
-        raise ArgumentError(f"its batch has {', '.join(batch)}", where=WHERE, fix="return input_ids")
+    if not isinstance(batch, Mapping) or "input_ids" not in batch:
+        raise ArgumentError(f"its batch is {shown(batch)}", where=WHERE, fix="return input_ids")
     return batch
 
 

@@ -30,7 +30,7 @@ def made_by(text: str) -> tuple[nn.Module, Sequence[str]]:
     sys.path.insert(0, str(Path.cwd()))
     try:
         factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ArgumentError(f"{text} cannot be imported: {error}", where=WHERE, fix="give module:function") from error
     finally:
         sys.path.pop(0)

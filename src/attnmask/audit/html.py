@@ -11,6 +11,7 @@ from attnmask.audit.pictures import LEGEND, alike, svg_of_difference, svg_of_pla
 from attnmask.audit.report import Report
 from attnmask.audit.summary import Group, bugs_of, count, declared_in_words, groups_of, headline, size_of
 from attnmask.audit.verdict import Finding, Verdict
+from attnmask.escapes import escaped
 
 # The page may load nothing, whoever serves it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -37,6 +38,9 @@ def html_of(report: Report) -> str:
         _add_layers(main, report.layers)
     _add_exit(main, report)
     SubElement(body, "script").text = _resource("page.js")
+    for element in page.iter():  # control characters from names in the model's code
+        element.text = escaped(element.text, lines=True) if element.text else element.text
+        element.attrib.update({name: escaped(value, lines=True) for name, value in element.items()})
     return "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
 
 
@@ -176,4 +180,4 @@ def _text(parent: Element, tag: str, text: str, kind: str = "") -> None:
 
 
 def _resource(name: str) -> str:
-    return files("attnmask.audit").joinpath(name).read_text()
+    return files("attnmask.audit").joinpath(name).read_text(encoding="utf-8")

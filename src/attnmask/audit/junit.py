@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from attnmask.audit.report import Report
 from attnmask.audit.summary import Group, count, groups_of, headline, lines_of
 from attnmask.audit.verdict import Verdict
+from attnmask.escapes import escaped
 
 # Of these a probe came to no result.
 SKIPPED = (Verdict.NOT_APPLICABLE, Verdict.COULD_NOT_RUN, Verdict.NO_POWER)
@@ -47,7 +48,7 @@ def _add_cases(suite: Element, verdict: Verdict, groups: list[Group]) -> None:
         failure = SubElement(case, "failure", type="bug", message=_clean(bug.why))
         failure.text = _clean("\n".join([*lines_of(bug), "", bug.first.script]))
     if not bugs:
-        case = SubElement(suite, "testcase", name=groups[0].probe)
+        case = SubElement(suite, "testcase", name=_clean(groups[0].probe))
         if verdict in SKIPPED:
             SubElement(case, "skipped", message=_clean(f"{verdict}: {groups[0].why}"))
         said = [f"{group.verdict}, {count(len(group.findings), 'cell')}: {group.why}" for group in groups]
@@ -56,4 +57,4 @@ def _add_cases(suite: Element, verdict: Verdict, groups: list[Group]) -> None:
 
 def _clean(text: str) -> str:
     """Text that XML can hold: it has no sign for most control characters."""
-    return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return escaped(text, lines=True)

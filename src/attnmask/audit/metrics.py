@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.audit.global_state import global_state_kept
 from attnmask.audit.report import Report
 from attnmask.audit.verdict import Finding, Verdict
+from attnmask.calls import public
 from attnmask.errors import ArgumentError
 from attnmask.hf.labels import IGNORED
+from attnmask.mask.arguments import flag, positive_number, shown
 
 NAME = "metric counts padding"
 LENGTHS, WIDTH = (9, 4, 7), 12
@@ -22,6 +25,7 @@ Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
+@public
 def audit_metric(metric: Callable[[Any], Mapping[str, Any]], *, classes: int = 7, shifts: bool = False) -> Report:
     """Find out whether a metric counts predictions at padding, where labels are -100.
 
@@ -45,6 +49,10 @@ def audit_metric(metric: Callable[[Any], Mapping[str, Any]], *, classes: int = 7
     >>> [bug.what for bug in audit_metric(accuracy).bugs]
     ['accuracy of a padded batch is not that of its texts']
     """
+    if not callable(metric):
+        raise ArgumentError(f"metric is {shown(metric)}", where="audit_metric(metric=)", fix="give a function")
+    positive_number(classes, "classes", "audit_metric")
+    flag(shifts, "shifts", "audit_metric")
     started = time.perf_counter()
     logits, labels = _predictions(classes)
     asked = labels != IGNORED
@@ -107,7 +115,8 @@ def _numbers(metric: Callable[[Any], Mapping[str, Any]], logits: Logits, labels:
 
     where = "audit_metric(metric)"
     try:
-        found = metric(EvalPrediction(predictions=logits.copy(), label_ids=labels.copy()))
+        with global_state_kept():
+            found = metric(EvalPrediction(predictions=logits.copy(), label_ids=labels.copy()))
         return {str(name): float(value) for name, value in found.items()}
     except Exception as error:  # whatever a person's own code raises
         fix = "give a function of (logits (B, L, classes), labels (B, L)) that returns numbers by name"

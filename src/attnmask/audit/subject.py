@@ -89,7 +89,7 @@ class Subject:
     @property
     def config(self) -> Any:
         """The model's config; None if it has none."""
-        return getattr(self.model, "config", None)
+        return config_of(self.model)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -171,6 +171,12 @@ class Subject:
         generator = torch.Generator().manual_seed(seed)
         at = torch.randint(len(self.tokens), (1, length or self.length), generator=generator)
         return self.tokens[at]
+
+
+def config_of(model: nn.Module) -> Any:
+    """The config of a model of transformers; other models call what they like ``config``."""
+    own = getattr(model, "config", None)
+    return own if hasattr(own, "to_dict") else None
 
 
 def _chunked(subject: Subject, run: Run) -> Tensor:
@@ -269,4 +275,4 @@ def drop_nothing(model: nn.Module) -> list[tuple[Any, str, float]]:
 
 
 def _attributes(owner: Any) -> dict[str, Any]:
-    return owner.__dict__
+    return getattr(owner, "__dict__", {})

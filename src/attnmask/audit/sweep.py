@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import signal
+import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 from attnmask.audit.report import Report
+from attnmask.errors import ArgumentError
+from attnmask.escapes import escaped
+from attnmask.files import write_whole
 
 MODES = ("causal", "masked", "seq2seq", "base")
 SECONDS = 90
@@ -46,6 +53,24 @@ def _reads_ids(model_type: str) -> bool:
         return False
 
 
+def check_folder(folder: Path) -> None:
+    """Make the folder of a sweep's reports, and refuse one in which a sweep could not keep them.
+
+    Raises:
+        ArgumentError: it cannot be made or written to, or holds what is no report.
+    """
+    where = escaped(str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"the folder of the reports cannot be used: {why}", where=where) from error
+    for _ in reports_of(folder):
+        pass
+
+
 def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -> Iterator[tuple[int, str]]:
     """Audit entries that the folder has no report of; one JSON file each.
 
@@ -66,9 +91,9 @@ def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -
 
 def _all_of(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
     """Audit entries in fresh processes; those that a dying process takes with it, once more one by one."""
-    # Forked workers would share what torch and its threads hold.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
+    with _workers(processes) as pool:
+        with _interrupts_withheld():
+            futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
         for future in as_completed(futures):
             if future.exception() is None:
                 yield futures[future]
@@ -77,8 +102,47 @@ def _all_of(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> It
         if not path.exists() and len(some) > 1:
             yield from _all_of(folder, [entry], 1)
         elif not path.exists():
-            path.write_text(json.dumps({"why": "its process died"}))
+            write_whole(path, json.dumps({"why": "its process died"}))
             yield entry
+
+
+@contextmanager
+def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
+    """Fresh processes, which end at once where the sweep is interrupted, and with the process that began them."""
+    others = set(active_children())
+    # Forked workers would share what torch and its threads hold.
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        own = set(active_children()) - others
+        for worker in own:
+            worker.kill()
+        for worker in own:
+            worker.join()
+        raise
+    pool.shutdown()
+
+
+@contextmanager
+def _interrupts_withheld() -> Generator[None]:
+    """Processes that begin here never get the Ctrl-C of the terminal, which goes to all: the sweep ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def path_of(folder: Path, model_type: str, mode: str) -> Path:
@@ -87,12 +151,26 @@ def path_of(folder: Path, model_type: str, mode: str) -> Path:
 
 
 def reports_of(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
-    """Model type, mode, report; and why there is none."""
+    """Model type, mode, report; and why there is none.
+
+    Raises:
+        ArgumentError: a file of that name is no report.
+    """
     for path in sorted(folder.glob("*.json")):
-        model_type, mode = path.stem.rsplit(".", 1)
-        text = path.read_text()
-        why = json.loads(text).get("why")
-        yield model_type, mode, None if why else Report.from_json(text), why or ""
+        model_type, _, mode = path.stem.rpartition(".")
+        if model_type and mode in MODES:
+            report, why = _read(path)
+            yield model_type, mode, report, why
+
+
+def _read(path: Path) -> tuple[Report | None, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text)
+        return (None, str(values["why"])) if "why" in values else (Report.from_json(text), "")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        fix = "remove it, and it is made anew"
+        raise ArgumentError(f"the file is no report: {error}", where=escaped(str(path)), fix=fix) from error
 
 
 def _audited(folder: Path, model_type: str, mode: str) -> None:
@@ -110,11 +188,7 @@ def _audited(folder: Path, model_type: str, mode: str) -> None:
         text = json.dumps({"why": f"its tiny copy does not run: {type(error).__name__}: {line}"})
     finally:
         signal.alarm(0)
-    path = path_of(folder, model_type, mode)
-    # Stopped half-way, a sweep must not find half a report.
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
+    write_whole(path_of(folder, model_type, mode), text)
 
 
 def _report(model_type: str, mode: str) -> Report:

@@ -13,6 +13,7 @@ from rich.text import Text
 from attnmask.audit.report import Report
 from attnmask.audit.summary import Group, bugs_of, count, declared_in_words, groups_of, headline, lines_of
 from attnmask.audit.verdict import Verdict
+from attnmask.escapes import escaped
 
 STYLES = {
     Verdict.BUG: "bold red",
@@ -38,17 +39,22 @@ def print_report(report: Report, console: Console) -> None:
     """
     bugs = bugs_of(report)
     style = {0: "bold green", 1: "bold red", 2: "bold magenta"}[report.exit_code]
-    console.print(Text(headline(report), style))
+    console.print(_text(headline(report), style))
     if report.declared:
-        console.print(Text(f"declared: {declared_in_words(report)}", "dim"))
+        console.print(_text(f"declared: {declared_in_words(report)}", "dim"))
     for bug in bugs:
         console.print()
         console.print(_bug(bug))
     console.print()
     console.print(_verdicts(report))
     if Verdict.NO_POWER in report.verdicts.values():
-        console.print(Text(REDRAW_HINT, "dim"))
+        console.print(_text(REDRAW_HINT, "dim"))
     _print_script(bugs, console)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Names come from people's own code: no markup, and nothing that a terminal obeys."""
+    return Text(escaped(text, lines=True), style)
 
 
 def _bug(group: Group) -> RenderableType:
@@ -56,14 +62,14 @@ def _bug(group: Group) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for line in lines:
         name, text = line.strip().split(maxsplit=1)
-        table.add_row(Text(f"  {name}", "dim"), Text(text))
-    return Renderables(Text(title, STYLES[Verdict.BUG]), table)
+        table.add_row(_text(f"  {name}", "dim"), _text(text))
+    return Renderables(_text(title, STYLES[Verdict.BUG]), table)
 
 
 def _verdicts(report: Report) -> Table:
     table = Table.grid(padding=(0, 2))
     for verdict, probes, why in _rows(report):
-        table.add_row(Text(verdict, STYLES[verdict]), Text(probes), Text(why, "dim"))
+        table.add_row(_text(verdict, STYLES[verdict]), _text(probes), _text(why, "dim"))
     return table
 
 
@@ -89,12 +95,12 @@ def _print_script(bugs: list[Group], console: Console) -> None:
     if not with_script:
         return
     first, *others = with_script
-    console.print(f"\n[bold]to reproduce {first.probe}[/], without attnmask:\n")
+    console.print(_text(f"\nto reproduce {first.probe}, without attnmask:\n", "bold"))
     # Lines of a script must come out as they are, whatever the width.
-    console.print(Text(first.first.script), soft_wrap=True)
+    console.print(_text(first.first.script), soft_wrap=True)
     if others:
         names = ", ".join(f'--probe "{name}"' for name in dict.fromkeys(bug.probe for bug in others))
-        console.print(Text(f"\nthe other scripts: {names}, or --html FILE for all of them", "dim"))
+        console.print(_text(f"\nthe other scripts: {names}, or --html FILE for all of them", "dim"))
 
 
 def print_sweep(reports: Sequence[tuple[str, str, Report | None, str]], console: Console) -> int:
@@ -111,11 +117,11 @@ def print_sweep(reports: Sequence[tuple[str, str, Report | None, str]], console:
     table = Table("model type", "mode", "bug", "since", "why", box=None, header_style="dim", pad_edge=False)
     for name, mode, report in with_bugs:
         for bug in bugs_of(report):
-            table.add_row(name, mode, Text(bug.probe, STYLES[Verdict.BUG]), bug.first.since, bug.why)
+            table.add_row(name, mode, _text(bug.probe, STYLES[Verdict.BUG]), _text(bug.first.since), _text(bug.why))
     if with_bugs:
         console.print(table)
     not_run = [f"{name} {mode}: {why}" for name, mode, report, why in reports if report is None or not report.ran]
     for line in not_run:
-        console.print(Text(f"could not run: {line}", "dim"))
+        console.print(_text(f"could not run: {line}", "dim"))
     console.print(f"{len(ran)} of {len(reports)} architectures ran, {len(with_bugs)} with bugs")
     return 1 if with_bugs else 0 if ran else 2

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from attnmask.audit.build import quiet, subject_from_text
+from attnmask.audit.global_state import global_state_kept
 from attnmask.audit.inputs import Padded, padded
 from attnmask.audit.recording import Call
 from attnmask.audit.subject import Run, Subject, plain_inputs
@@ -38,9 +39,9 @@ def plans_of_model(model: str) -> dict[str, Plan]:
     >>> list(plans_of_model("bert"))
     ['bert.encoder.layer.0.attention.self and 1 more']
     """
-    subject = subject_from_text(model)
-    run, batch = shown_run(subject)
-    with quiet():
+    with global_state_kept(), quiet():
+        subject = subject_from_text(model)
+        run, batch = shown_run(subject)
         calls = calls_of(subject, run)
     if not calls:
         raise ArgumentError("no call of attention is seen", where=model, fix="the model mixes tokens in other ways")

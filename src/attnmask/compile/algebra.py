@@ -8,11 +8,15 @@ sets cover each stretch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from attnmask.compile.runs import Int64, Runs, Shape, runs_from_counts, runs_from_single
+from attnmask.compile.runs import Int64, Runs, Shape, runs_from_counts, runs_from_flat, runs_from_single
 from attnmask.conventions import BoolArray, IntArray
+
+# Rows of so many runs are swept at once, so that the work stays small beside the sets themselves.
+RUNS_AT_ONCE = 2**19
 
 
 def intersect(operands: Sequence[Runs]) -> Runs:
@@ -43,19 +47,44 @@ def unite(operands: Sequence[Runs]) -> Runs:
 def symmetric_difference(left: Runs, right: Runs) -> Runs:
     """Pairs that are in exactly one of two."""
     shape = common_shape([left, right])
-    both = np.concatenate([_edges(left.broadcast_to(shape)), _edges(right.broadcast_to(shape))])
-    return _runs_from_edges(_lone(both), shape, left.keys)
+    return _in_blocks([left.broadcast_to(shape), right.broadcast_to(shape)], _difference_at_once)
 
 
 def complement(runs: Runs) -> Runs:
     """Pairs that are not in the set."""
-    line = np.arange(runs.rows) * (runs.keys + 1)
-    return _runs_from_edges(_lone(np.concatenate([line, line + runs.keys, _edges(runs)])), runs.shape, runs.keys)
+    # A row of n runs has n + 1 gaps, of which those at its ends may be empty.
+    counts = runs.counts + 1
+    starts, stops = np.empty((2, len(runs.starts) + runs.rows), dtype=np.int32)
+    begins = runs.indptr[:-1] + np.arange(runs.rows)
+    place = np.arange(len(runs.starts)) + runs.row_of_run
+    starts[begins], stops[begins + runs.counts] = 0, runs.keys
+    starts[place + 1], stops[place] = runs.stops, runs.starts
+    return runs_from_flat(runs.shape, runs.keys, counts, starts, stops)
 
 
 def subtract(left: Runs, right: Runs) -> Runs:
     """Pairs that are in the first and not in the second."""
-    return intersect([left, complement(right)])
+    shape = common_shape([left, right])
+    left, right = left.broadcast_to(shape), right.broadcast_to(shape)
+    changed = rows_that_differ(left, right)
+    apart = (1, 1, len(changed))
+    rest = intersect([left.take(changed, apart), complement(right.take(changed, apart))])
+    counts = np.zeros(left.rows, dtype=np.int64)
+    counts[changed] = rest.counts
+    return runs_from_counts(shape, left.keys, counts, rest.starts, rest.stops)
+
+
+def rows_that_differ(left: Runs, right: Runs) -> Int64:
+    """The rows, ascending, whose runs two sets of one shape do not share."""
+    differs = left.counts != right.counts
+    alike = np.flatnonzero(~differs)
+    if len(alike) == left.rows:
+        pairs = left, right
+    else:
+        pairs = left.take(alike, (1, 1, len(alike))), right.take(alike, (1, 1, len(alike)))
+    moved = (pairs[0].starts != pairs[1].starts) | (pairs[0].stops != pairs[1].stops)
+    differs[alike[pairs[0].row_of_run[moved]]] = True
+    return np.flatnonzero(differs)
 
 
 def runs_from_pieces(shape: Shape, keys: int, row: IntArray, starts: IntArray, stops: IntArray) -> Runs:
@@ -103,7 +132,30 @@ def _combine(operands: Sequence[Runs], shape: Shape, wanted: Callable[[Int64], B
     written_out = [runs.broadcast_to(shape) for runs in operands]
     if len(written_out) == 1:
         return written_out[0]
-    return _runs_from_edges(sweep([_edges(runs) for runs in written_out], wanted), shape, operands[0].keys)
+    return _in_blocks(
+        written_out,
+        lambda parts: _runs_from_edges(sweep([_edges(runs) for runs in parts], wanted), parts[0].shape, parts[0].keys),
+    )
+
+
+def _in_blocks(operands: Sequence[Runs], combine: Callable[[Sequence[Runs]], Runs]) -> Runs:
+    """Sets of one shape, combined some rows at a time."""
+    shape, keys = operands[0].shape, operands[0].keys
+    before: Int64 = np.stack([runs.indptr for runs in operands], dtype=np.int64).sum(axis=0)
+    if before[-1] <= RUNS_AT_ONCE:
+        return combine(operands)
+    cuts = np.searchsorted(before, np.arange(0, int(before[-1]), RUNS_AT_ONCE))
+    borders: list[int] = np.unique(np.append(cuts, [0, operands[0].rows])).tolist()
+    parts = [combine([runs.between(first, last) for runs in operands]) for first, last in pairwise(borders)]
+    counts, starts, stops = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("counts", "starts", "stops")
+    )
+    return runs_from_counts(shape, keys, counts, starts, stops)
+
+
+def _difference_at_once(operands: Sequence[Runs]) -> Runs:
+    both = np.concatenate([_edges(runs) for runs in operands])
+    return _runs_from_edges(_lone(both), operands[0].shape, operands[0].keys)
 
 
 def _intersect_single(operands: Sequence[Runs], shape: Shape) -> Runs:
@@ -116,7 +168,8 @@ def _intersect_single(operands: Sequence[Runs], shape: Shape) -> Runs:
 
 def _with_run(runs: Runs, added: Runs) -> Runs:
     """One more run in each row, which takes in those that it touches; nothing is sorted, as in a sweep."""
-    some, (first, last) = added.counts > 0, (bound.copy() for bound in added.single())
+    # In int64, since what stands behind all keys may not fit into int32.
+    some, (first, last) = added.counts > 0, (bound.astype(np.int64) for bound in added.single())
     # What a row without a run puts behind all keys touches nothing.
     first[~some] = last[~some] = runs.keys + 1
     before, after = runs.stops < first[runs.row_of_run], runs.starts > last[runs.row_of_run]
@@ -138,9 +191,7 @@ def _with_run(runs: Runs, added: Runs) -> Runs:
 def _clip_rows(runs: Runs, clip: Runs) -> Runs:
     least, most = (bound[runs.row_of_run] for bound in clip.single())
     starts, stops = np.maximum(runs.starts, least), np.minimum(runs.stops, most)
-    keep = stops > starts
-    counts = np.bincount(runs.row_of_run[keep], minlength=runs.rows)
-    return runs_from_counts(runs.shape, runs.keys, counts, starts[keep], stops[keep])
+    return runs_from_flat(runs.shape, runs.keys, runs.counts, starts, stops)
 
 
 def _lone(edges: Int64) -> Int64:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attnmask.compile.facts import most_masked_runs_per_column, most_runs_per_row
-from attnmask.compile.recognise import mask_from_runs
+from attnmask.compile.recognise import MOST_KEYS, mask_from_runs
 from attnmask.compile.runs import Runs
 from attnmask.mask.expr import Mask
+
+# Runs of rows that are not as the row before: of more, the columns are not counted.
+MOST_COUNTED = 2**21
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,16 @@ def description_of(runs: Runs, offset: int, mask: Mask | None) -> Description:
         "pairs": f"{runs.pairs:,} of {possible:,} ({runs.pairs / max(possible, 1):.1%})",
         "queries": f"{_number(most_runs_per_row(runs), 'run')} of keys at most, "
         f"{_number(int((runs.counts == 0).sum()), 'row')} without a key",
-        "keys": f"{_number(most_masked_runs_per_column(runs), 'masked run')} of queries at most",
+        "keys": _columns(runs),
         "memory": f"{_bytes(runs):,} bytes as a Plan, {possible:,} as bools",
     }
     return Description(form, "\n".join(f"{name + ':':9}{line}" for name, line in lines.items()))
+
+
+def _columns(runs: Runs) -> str:
+    if int(runs.counts[runs.changes].sum()) > MOST_COUNTED or runs.shape[0] * runs.shape[1] * runs.keys > MOST_KEYS:
+        return "not counted: the set is too large"
+    return f"{_number(most_masked_runs_per_column(runs), 'masked run')} of queries at most"
 
 
 def _shorter(found: Mask | None, written: Mask | None) -> Mask | None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnmask.compile.algebra import complement
-from attnmask.compile.columns import runs_per_column
+from attnmask.compile.columns import masked_runs_per_column
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.outline import Outline
 from attnmask.compile.recognise import band_guesses, chunk_size_guesses, document_guess
@@ -144,7 +143,7 @@ def most_runs_per_row(runs: Runs) -> int:
 
 def most_masked_runs_per_column(runs: Runs) -> int:
     """The most runs of queries by which any key is masked out."""
-    return int(runs_per_column(complement(runs)).max(initial=0))
+    return int(masked_runs_per_column(runs).max(initial=0))
 
 
 def _is(mask: Mask, runs: Runs, offset: int) -> bool:

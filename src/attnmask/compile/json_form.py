@@ -11,7 +11,7 @@ import numpy as np
 from attnmask.compile.runs import Runs, Shape, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import first_position, is_whole, lengths_per_item, whole_number
+from attnmask.mask.arguments import first_position, is_whole, lengths_per_item, shown, whole_number
 from attnmask.mask.expr import Mask
 from attnmask.mask.json_form import VERSION, document_from_json, mask_from_node, node_from_mask
 
@@ -66,7 +66,7 @@ def _runs(document: dict[str, Any]) -> Runs:
 def _shape(value: Any) -> Shape:
     sizes = cast(list[Any], value) if isinstance(value, list) else []
     if len(sizes) != 3 or not all(is_whole(size) and size >= 0 for size in sizes) or 0 in sizes[:2]:
-        _refuse(f"shape is {value!r}", "give [B, H, Q]")
+        _refuse(f"shape is {shown(value)}", "give [B, H, Q]")
     b, h, q = sizes
     return b, h, q
 

@@ -18,17 +18,18 @@ from attnmask.compile.runs import (
     runs_of_heads,
     runs_of_queries,
 )
-from attnmask.errors import ArgumentError
+from attnmask.mask import tables
 from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.atoms.placed import Placed
+from attnmask.mask.atoms.predicate import Predicate
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import And, Atom, Bounds, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
-from attnmask.mask.tables import check_run_count, ragged_indices
+from attnmask.mask.tables import check_row_count, check_run_count, ragged_indices
 
 # What is costly has many runs a row; so many of them stay in the processor's cache, and need little memory.
 RUNS_AT_ONCE = 2**19
 FIRST_ROWS = 64
-MOST_ROWS = 2**27
+ROWS_ASKED = 32
 
 
 def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
@@ -39,24 +40,48 @@ def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
 
     Returns:
         Runs; B or H is 1 where no atom depends on it.
+
+    Raises:
+        ArgumentError: there are more query rows, or runs, than any memory should be filled with.
     """
     atoms = atoms_of(mask)
-    one_by_one = isinstance(mask, Atom) or not any(atom.costly for atom in atoms)
+    _check_rows(atoms, domain)
+    one_by_one = _is_plain(mask) or not any(atom.costly for atom in atoms)
     if one_by_one or domain.Q <= FIRST_ROWS or any(atom.by_row for atom in atoms):
         return _lower(mask, domain, all_keys(domain))
     return runs_of_queries(list(_row_blocks(mask, domain)))
 
 
+def _check_rows(atoms: Sequence[Atom], domain: Domain) -> None:
+    """Raise where the rows are too many, over the items and heads on which some atom depends."""
+    sizes = [atom.sizes() for atom in atoms]
+    items, heads = (max(size.get(axis, 1) for size in sizes) for axis in "BH")
+    if any(isinstance(atom, Predicate) for atom in atoms):
+        items, heads = domain.B, domain.H
+    rows = items * heads * max(domain.Q, 1)
+    check_row_count(rows, f"too many query rows, B={items}, H={heads}, Q={domain.Q}", "compile")
+
+
 def _row_blocks(mask: Mask, domain: Domain) -> Iterator[Runs]:
     """Some query rows after the other, as many at once as the rows before let expect few enough runs of."""
-    start, rows, count = 0, FIRST_ROWS, 0
+    start, rows, count, estimated = 0, FIRST_ROWS, 0, False
     while start < domain.Q:
         part = replace(domain, Q=min(rows, domain.Q - start), offset=domain.offset + start)
         runs = _lower(mask, part, all_keys(part))
         yield runs
         start, count = start + part.Q, count + len(runs.starts)
         check_run_count(count)
+        if not estimated and count * domain.Q // start > tables.MOST:
+            check_run_count(_estimated_runs(mask, domain) // 2)
+            estimated = True
         rows = min(2 * rows, max(RUNS_AT_ONCE * start // max(count, 1), 1))
+
+
+def _estimated_runs(mask: Mask, domain: Domain) -> int:
+    """How many runs some rows, anywhere, let expect of all: to refuse what is far too large before it is computed."""
+    rows = np.random.default_rng(0).integers(0, domain.Q, ROWS_ASKED)
+    parts = (replace(domain, Q=1, offset=domain.offset + int(row)) for row in rows)
+    return sum(len(_lower(mask, part, all_keys(part)).starts) for part in parts) * domain.Q // ROWS_ASKED
 
 
 def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
@@ -139,21 +164,14 @@ def _placed(mask: Placed, domain: Domain) -> Runs:
 def _rows_asked(mask: Placed, first: int, count: int) -> tuple[int, int]:
     """The rows of the mask that stand at one of some positions in some item; all of them if it counts rows."""
     if any(atom.by_row for atom in atoms_of(mask.mask)):
-        _check_part(mask.length)
+        check_row_count(mask.length, "too many rows of a placed mask", "placed")
         return 0, mask.length
     edges = np.clip(np.array([[first], [first + count]]) - mask.at.values, 0, mask.length)
     low, high = edges[:, edges[1] > edges[0]]
     if not len(low):
         return 0, 0
-    _check_part(int(high.max() - low.min()))
+    check_row_count(int(high.max() - low.min()), "too many rows of a placed mask", "placed")
     return int(low.min()), int(high.max())
-
-
-def _check_part(rows: int) -> None:
-    if rows > MOST_ROWS:
-        raise ArgumentError(
-            f"{rows:,} rows of a placed mask are asked for", where="placed", fix=f"stay within {MOST_ROWS:,}"
-        )
 
 
 def hull_of(runs: Runs) -> KeyRange:

@@ -50,12 +50,7 @@ class Outline:
     @cached_property
     def key_seen(self) -> BoolArray:
         """Whether some row attends to a key, (B, K)."""
-        b, keys = self.runs.shape[0], self.runs.keys
-        edges = np.zeros(b * (keys + 1), dtype=np.int64)
-        line = self.runs.row_of_run // max(self.runs.shape[2], 1) * (keys + 1)
-        np.add.at(edges, line + self.runs.starts, 1)
-        np.subtract.at(edges, line + self.runs.stops, 1)
-        return np.cumsum(edges.reshape(b, keys + 1), axis=1)[:, :-1] > 0
+        return self.runs.keys_seen
 
     @property
     def _rows(self) -> tuple[int, int]:

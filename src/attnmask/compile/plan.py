@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.compile.describe import Description, description_of
 from attnmask.compile.diff import Diff, diff_of
 from attnmask.compile.explain import Explanation, explain
@@ -83,7 +85,7 @@ class Plan:
     @property
     def density(self) -> float:
         """Share of pairs that attend, 0 of no pairs."""
-        return self.pairs / max(int(np.prod(self.shape)), 1)
+        return self.pairs / max(math.prod(self.shape), 1)
 
     @property
     def empty_rows(self) -> int:
@@ -98,8 +100,9 @@ class Plan:
     @property
     def nbytes_dense(self) -> int:
         """Bytes of the same set as bools (B, H, Q, K)."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
+    @public
     def flops(self, dim: int) -> int:
         """Floating-point operations of attention over the set, forward: two products of ``dim`` for every pair.
 
@@ -112,11 +115,13 @@ class Plan:
         """
         return 4 * whole_number(dim, "dim", "plan.flops") * self.pairs
 
+    @public
     def to_json(self) -> str:
         """The plan as JSON, from which ``Plan.from_json`` makes an equal one; a predicate is left out of its mask."""
         return json_from_plan(self.runs, self.offset, self.mask)
 
     @staticmethod
+    @public
     def from_json(text: str) -> Plan:
         """The plan that ``to_json`` wrote.
 
@@ -124,15 +129,20 @@ class Plan:
             text: JSON.
 
         Raises:
-            ArgumentError: the text is no plan of this version, or its runs are not in canonical form.
+            ArgumentError: the text is no plan of this version, its runs are not in canonical form, or its mask is
+                another set.
 
         >>> from attnmask.mask.atoms import causal
         >>> plan = compile(causal(), q=4)
         >>> Plan.from_json(plan.to_json()) == plan
         True
         """
-        return Plan(*plan_parts_from_json(text))
+        plan = Plan(*plan_parts_from_json(text))
+        if plan.mask is not None:
+            _check_mask(plan, plan.mask)
+        return plan
 
+    @public
     def describe(self) -> Description:
         """The set in words, and the shortest expression found that is proved to be equal to it.
 
@@ -197,6 +207,7 @@ class Plan:
             raise ArgumentError(f"row {rows} of {self.Q}", where="plan[rows]", fix=f"rows are 0 to {self.Q - 1}")
         return row, row + 1
 
+    @public
     def tiles(self, rows: int = 128, keys: int = 128) -> Tiles:
         """The EMPTY, PARTIAL and FULL tiles.
 
@@ -208,6 +219,7 @@ class Plan:
                 raise ArgumentError(f"{name} is 0", where="plan.tiles", fix="a tile has 1 row and 1 key or more")
         return tiles_from_runs(self.runs, rows, keys)
 
+    @public
     def to(self, target: str, **options: Any) -> Any:
         """The plan in a library's own form; see ``attnmask.targets``.
 
@@ -222,6 +234,7 @@ class Plan:
 
         return lower(self, target, **options)
 
+    @public
     def backend_for(self, q: Any) -> Any:
         """Which backend ``attention`` chooses for queries like these, and why.
 
@@ -243,12 +256,14 @@ class Plan:
 
         return backend_for_queries(q, self)
 
+    @public
     def diff(self, other: Plan) -> Diff:
         """The pairs in which two plans differ; empty, and false, iff they are equal."""
         if not isinstance(other, Plan):
             raise ArgumentError(f"{type(other).__name__} is no plan", where="plan.diff", fix="compile or lift it first")
         return diff_of(self.runs, other.runs)
 
+    @public
     def explain(self, b: int, h: int, q: int, k: int) -> Explanation:
         """Why query row q attends, or does not attend, to key k.
 
@@ -262,6 +277,7 @@ class Plan:
         return explain(self.mask, self.runs, self.offset, b, h, q, k)
 
 
+@public
 def compile(
     mask: Mask,
     *,
@@ -298,21 +314,25 @@ def compile(
         raise ArgumentError(f"{type(mask).__name__} is no mask", where="compile", fix=mask_instead_of(mask))
     q = whole_number(q, "q", "compile")
     k = q if k is None else whole_number(k, "k", "compile")
-    try:
-        sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
-        domain = Domain(**sizes, offset=_offset(q, k, offset, align))
-        return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
-    except RecursionError:
-        raise ArgumentError(
-            "the mask is nested too deeply",
-            where="compile",
-            fix="& and | of many masks stay flat; shift once, by the sum",
-        ) from None
+    sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
+    domain = Domain(**sizes, offset=_offset(q, k, offset, align))
+    return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
 
 
 def plan_from_dense(array: BoolArray, offset: int = 0) -> Plan:
     """The plan of a bool array (B, H, Q, K)."""
     return Plan(runs_from_dense(array).collapsed(), offset)
+
+
+def _check_mask(plan: Plan, mask: Mask) -> None:
+    """Raise where a plan that was read does not hold the set of its mask."""
+    batch, heads = (size if size > 1 else None for size in (plan.B, plan.H))
+    if compile(mask, q=plan.Q, k=plan.K, batch=batch, heads=heads, offset=plan.offset) != plan:
+        raise ArgumentError(
+            "the runs are another set than the mask",
+            where="from_json",
+            fix='give what to_json wrote, or null as "mask"',
+        )
 
 
 def _without_rows(mask: Mask | None) -> Mask | None:
@@ -357,4 +377,18 @@ def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
                     where=repr(atom),
                     fix=f"compile with {ARGUMENTS[axis]}={size}, or fix the data",
                 )
-    return {axis: 1 if size is None else int(size) for axis, size in sizes.items()}
+    found = {axis: 1 if size is None else int(size) for axis, size in sizes.items()}
+    _check_least_sizes(mask, found)
+    return found
+
+
+def _check_least_sizes(mask: Mask, sizes: dict[str, int]) -> None:
+    """Raise where data of the mask speak of more tokens than the plan has."""
+    for atom in sized_atoms_of(mask):
+        for axis, least in atom.least_sizes().items():
+            if least > sizes[axis]:
+                raise ArgumentError(
+                    f"a length of {least}, the plan has {axis}={sizes[axis]}",
+                    where=repr(atom),
+                    fix=f"compile with {ARGUMENTS[axis]}={least} or more, or fix the lengths",
+                )

@@ -40,6 +40,12 @@ from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
 from attnmask.mask.tables import ragged_indices
 
+# Guesses at larger sets would take seconds each, and gigabytes.
+MOST_RUNS, MOST_KEYS = 2**23, 2**24
+# A set whose complement has a short form has few runs a row, or is small.
+FEW_RUNS, SMALL = 3, 2**18
+ROWS_ASKED = 4096
+
 Guess = Callable[[Outline], Iterator[Mask]]
 
 
@@ -49,6 +55,8 @@ def mask_from_runs(runs: Runs, offset: int) -> Mask | None:
     Args:
         runs: the set, B and H of 1 where it does not depend on them. offset: position of query row 0.
     """
+    if len(runs.starts) > MOST_RUNS or runs.shape[0] * runs.keys > MOST_KEYS:
+        return None
     if runs.shape[1] > 1:
         return _mask_per_head(runs, offset)
     outline = Outline(runs, offset)
@@ -82,7 +90,8 @@ def _guesses(outline: Outline) -> Iterator[Mask]:
         return
     kinds, tokens, texts = (list(guesses(outline)) for guesses in (_kinds, _paddings, _documents))
     yield from [*kinds, *tokens, *texts]
-    yield from (~mask for mask in _kinds(_complement(outline)))
+    if len(outline.runs.starts) <= SMALL or outline.runs.counts.max() <= FEW_RUNS:
+        yield from (~mask for mask in _kinds(_complement(outline)))
     shifted = list(_shifted_windows(outline))
     yield from shifted
     kinds += shifted
@@ -187,8 +196,10 @@ def _sinks(outline: Outline) -> Iterator[Mask]:
 def _dilated(outline: Outline) -> Iterator[Mask]:
     """Single keys, all as far apart: of anything else the guess could have far more runs than the set."""
     runs = outline.runs
+    if (runs.stops[:ROWS_ASKED] - runs.starts[:ROWS_ASKED] != 1).any() or (runs.stops - runs.starts != 1).any():
+        return
     gaps = np.diff(runs.starts)[np.diff(runs.row_of_run) == 0]
-    if not len(gaps) or (gaps != gaps[0]).any() or (runs.stops - runs.starts != 1).any():
+    if not len(gaps) or (gaps != gaps[0]).any():
         return
     every = dilated(int(gaps[0]))
     from_first, to_last = outline.first < gaps[0], outline.stop + gaps[0] > runs.keys
@@ -210,19 +221,22 @@ def _global_tokens(outline: Outline) -> Iterator[Mask]:
     sees_all = one_run & (outline.first[item] == own[0]) & (outline.stop[item] == own[-1] + 1)
     others, tokens = np.flatnonzero(outline.some[item] & ~sees_all), outline.position[sees_all]
     if len(others) and len(tokens) and tokens[0] >= 0:
-        back, ahead = _own_run(outline, others + item * outline.runs.shape[2])
+        asked = others[:: len(others) // ROWS_ASKED + 1]
+        back, ahead = _own_run(outline, asked + item * outline.runs.shape[2])
         yield global_tokens(tokens) | window(int(np.median(back)), int(np.median(ahead)))
 
 
 def _own_run(outline: Outline, rows: IntArray) -> tuple[IntArray, IntArray]:
     """How far the run that holds a row's own position reaches back and ahead, for the rows that have one."""
     runs = outline.runs
-    own = np.isin(runs.row_of_run, rows)
-    position = outline.position[runs.row_of_run % runs.shape[2]]
-    own &= (runs.starts <= position) & (position < runs.stops)
-    if not own.any():
+    wanted = np.zeros(runs.rows, dtype=bool)
+    wanted[rows] = True
+    own = np.flatnonzero(wanted[runs.row_of_run])
+    position, starts, stops = outline.position[runs.row_of_run[own] % runs.shape[2]], runs.starts[own], runs.stops[own]
+    holds = (starts <= position) & (position < stops)
+    if not holds.any():
         return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    return (position - runs.starts)[own], (runs.stops - 1 - position)[own]
+    return (position - starts)[holds], (stops - 1 - position)[holds]
 
 
 def _paddings(outline: Outline) -> Iterator[Mask]:

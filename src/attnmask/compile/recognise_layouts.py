@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from attnmask.compile.columns import transposed
 from attnmask.compile.outline import Outline
-from attnmask.compile.runs import Runs
+from attnmask.compile.runs import Runs, runs_from_counts
 from attnmask.mask.atoms import block_diffusion, blocks, causal, grid, shared_prefix, tree
 from attnmask.mask.expr import Mask
 
@@ -58,17 +57,14 @@ def _shared_prefixes(runs: Runs) -> Iterator[Mask]:
 
 def _blocks(runs: Runs) -> Iterator[Mask]:
     """All runs of keys, and of queries, begin and end at multiples of one size."""
-    size = _common_size(runs, 0)
-    size = _common_size(transposed(runs), size) if size > 1 else size
+    borders = [runs.starts, runs.stops[runs.stops < runs.keys]]
+    size = int(np.gcd.reduce(np.concatenate(borders)))
+    size = int(np.gcd.reduce(runs.changes, initial=size)) if size > 1 else size
     blocks_a_side = -(-runs.keys // max(size, 1))
     if size > 1 and blocks_a_side**2 <= MOST_BLOCKS:
         firsts = runs.take(np.arange(blocks_a_side) * size, (1, 1, blocks_a_side))
-        yield blocks(firsts.to_dense()[0, 0, :, ::size], size)
-
-
-def _common_size(runs: Runs, size: int) -> int:
-    borders = [runs.starts, runs.stops[runs.stops < runs.keys]]
-    return int(np.gcd.reduce(np.concatenate(borders), initial=size))
+        of_blocks = firsts.starts // size, -(-firsts.stops // size)
+        yield blocks(runs_from_counts(firsts.shape, blocks_a_side, firsts.counts, *of_blocks).to_dense()[0, 0], size)
 
 
 def _trees(runs: Runs) -> Iterator[Mask]:

@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import ArgumentError
 from attnmask.mask.expr import Bounds
-from attnmask.mask.tables import ragged_indices, runs_of_rows
+from attnmask.mask.tables import check_row_count, check_run_count, int32_from, ragged_indices, runs_of_rows
 
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Shape = tuple[int, int, int]
+# As bools they are 4 GiB.
+MOST_PAIRS = 2**32
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +95,44 @@ class Runs:
         starts[self.row_of_run], stops[self.row_of_run] = self.starts, self.stops
         return starts, stops
 
+    @cached_property
+    def changes(self) -> NDArray[np.int64]:
+        """The rows, ascending, whose runs are not those of the row before, of the same item and head; int64."""
+        of_row = self.row_of_run
+        differs = np.ones(self.rows, dtype=bool)
+        differs[1:] = self.counts[1:] != self.counts[:-1]
+        differs[:: max(self.shape[2], 1)] = True
+        alike = np.flatnonzero(~differs[of_row])
+        before = alike - self.counts[of_row[alike]]
+        moved = (self.starts[alike] != self.starts[before]) | (self.stops[alike] != self.stops[before])
+        differs[of_row[alike[moved]]] = True
+        return np.flatnonzero(differs)
+
+    @cached_property
+    def keys_seen(self) -> BoolArray:
+        """Whether some row of an item, in some head, attends to a key, (B, K).
+
+        Raises:
+            ArgumentError: there are more keys than any memory should be filled with.
+        """
+        b, h, q = self.shape
+        check_row_count(b * (self.keys + 1), f"too many keys to look at each, B={b}, K={self.keys}", "plan")
+        line = self.row_of_run // max(h * q, 1) * (self.keys + 1)
+        depth = np.bincount(line + self.starts, minlength=b * (self.keys + 1))
+        depth -= np.bincount(line + self.stops, minlength=b * (self.keys + 1))
+        return np.cumsum(depth, out=depth).reshape(b, self.keys + 1)[:, :-1] > 0
+
     def take(self, rows: IntArray, shape: Shape) -> Runs:
         """The runs of the given rows, in that order, as Runs of another shape."""
         counts = self.counts[rows]
         at = ragged_indices(self.indptr[rows].astype(np.int64), counts)
         return runs_from_counts(shape, self.keys, counts, self.starts[at], self.stops[at])
+
+    def between(self, first: int, last: int) -> Runs:
+        """The consecutive rows from ``first`` to before ``last``, as Runs of shape (1, 1, last - first)."""
+        begin, end = int(self.indptr[first]), int(self.indptr[last])
+        indptr = self.indptr[first : last + 1] - self.indptr[first]
+        return Runs((1, 1, last - first), self.keys, indptr, self.starts[begin:end], self.stops[begin:end])
 
     def broadcast_to(self, shape: Shape) -> Runs:
         """The same set with items and heads written out."""
@@ -113,18 +149,35 @@ class Runs:
         return runs
 
     def to_dense(self) -> BoolArray:
-        """Bool array (B, H, Q, K)."""
-        edges = np.zeros((self.rows, self.keys + 1), dtype=np.int8)
-        edges[self.row_of_run, self.starts] += 1
-        edges[self.row_of_run, self.stops] -= 1
-        return np.cumsum(edges, axis=1, dtype=np.int8)[:, :-1].astype(bool).reshape(*self.shape, self.keys)
+        """Bool array (B, H, Q, K).
+
+        Raises:
+            ArgumentError: it has more than 2**32 elements.
+        """
+        check_pair_count(self.rows * self.keys)
+        edges = np.zeros(self.rows * self.keys + 1, dtype=np.int8)
+        edges[self.row_of_run * self.keys + self.starts] = 1
+        edges[self.row_of_run * self.keys + self.stops] -= 1
+        np.cumsum(edges, dtype=np.int8, out=edges)
+        return edges[:-1].view(bool).reshape(*self.shape, self.keys)
+
+
+def check_pair_count(count: int) -> None:
+    """Raise where an element for every pair would fill the memory."""
+    if count > MOST_PAIRS:
+        raise ArgumentError(
+            f"there are {count:,} pairs to write out",
+            where="one element for every pair",
+            fix=f"write out no more than {MOST_PAIRS:,}; the command `attnmask targets` shows forms that take fewer",
+        )
 
 
 def runs_from_counts(shape: Shape, keys: int, counts: IntArray | BoolArray, starts: IntArray, stops: IntArray) -> Runs:
     """Runs from canonical rows: counts per row, and flat starts and stops."""
+    check_run_count(len(starts))  # the counts add up to it, so that they fit into int32
     indptr = np.zeros(counts.size + 1, dtype=np.int32)
     np.cumsum(counts.reshape(-1), out=indptr[1:])
-    return Runs(shape, keys, indptr, starts.astype(np.int32), stops.astype(np.int32))
+    return Runs(shape, keys, indptr, int32_from(starts), int32_from(stops))
 
 
 def runs_from_single(shape: Shape, keys: int, starts: IntArray, stops: IntArray) -> Runs:
@@ -176,8 +229,10 @@ def runs_from_bounds(bounds: Bounds, queries: int, keys: int) -> Runs:
     shape = (*bounds.shape[:2], queries)
     if bounds.counts is None:
         return runs_from_single(shape, keys, bounds.starts, bounds.stops)
-    runs = runs_from_counts(bounds.shape, _reach(bounds, keys), bounds.counts, bounds.starts, bounds.stops)
-    return clip_runs(runs, keys).broadcast_to(shape)
+    # In the atom's own int64, since what reaches beyond the keys may not fit into int32.
+    starts, stops = np.clip(bounds.starts, 0, keys), np.clip(bounds.stops, 0, keys)
+    runs = runs_from_flat(bounds.shape, keys, bounds.counts, starts, stops)
+    return runs.broadcast_to(shape)
 
 
 def runs_of_heads(parts: Sequence[Runs]) -> Runs:
@@ -213,24 +268,19 @@ def _head_of(runs: Runs, head: int) -> Runs:
     return runs.take(rows.reshape(-1), (b, 1, q))
 
 
-def clip_runs(runs: Runs, keys: int) -> Runs:
-    """Runs cut to the first ``keys`` keys."""
-    if runs.keys <= keys:
-        return Runs(runs.shape, keys, runs.indptr, runs.starts, runs.stops)
-    stops = np.minimum(runs.stops, keys)
-    keep = stops > runs.starts
-    counts = np.bincount(runs.row_of_run[keep], minlength=runs.rows)
-    return runs_from_counts(runs.shape, keys, counts, runs.starts[keep], stops[keep])
+def runs_from_flat(shape: Shape, keys: int, counts: IntArray, starts: IntArray, stops: IntArray) -> Runs:
+    """Runs from rows of runs in order, of which some may be empty."""
+    keep = stops > starts
+    if keep.all():
+        return runs_from_counts(shape, keys, counts, starts, stops)
+    kept = np.append(0, np.cumsum(keep))[np.append(0, np.cumsum(counts.reshape(-1), dtype=np.int64))]
+    return runs_from_counts(shape, keys, np.diff(kept), starts[keep], stops[keep])
 
 
 def runs_from_dense(array: BoolArray) -> Runs:
     """Runs of a bool array (B, H, Q, K)."""
     counts, starts, stops = runs_of_rows(array)
     return runs_from_counts((array.shape[0], array.shape[1], array.shape[2]), array.shape[3], counts, starts, stops)
-
-
-def _reach(bounds: Bounds, keys: int) -> int:
-    return max(keys, int(bounds.stops.max(initial=0)))
 
 
 def _collapse(runs: Runs, axis: int) -> Runs:

@@ -38,20 +38,24 @@ def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
 
 def within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> Runs:
     """The pairs of a set whose ids are equal, of ids (B, Q) and (B, K)."""
-    table, of_query = _table_of_ids(queries, keys)
-    counts, starts, stops = table.within(of_query, *range_of(hull_of(runs), len(queries), 1))
-    segments = runs_from_counts((len(queries), 1, runs.shape[2]), runs.keys, counts.reshape(-1), starts, stops)
+    return within_table(runs, *table_of_segments(queries, keys))
+
+
+def within_table(runs: Runs, table: RunTable, of_query: IntArray) -> Runs:
+    """The same, of what ``table_of_segments`` gives."""
+    items = len(of_query)
+    counts, starts, stops = table.within(of_query, *range_of(hull_of(runs), items, 1))
+    segments = runs_from_counts((items, 1, runs.shape[2]), runs.keys, counts.reshape(-1), starts, stops)
     return intersect([runs, segments])
 
 
-def count_within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> int:
+def count_within_table(runs: Runs, table: RunTable, of_query: IntArray) -> int:
     """The runs of the same, of a set of one run a row, without making them."""
-    table, of_query = _table_of_ids(queries, keys)
-    counts = table.reached(of_query, *range_of(hull_of(runs), len(queries), 1))[1]
+    counts = table.reached(of_query, *range_of(hull_of(runs), len(of_query), 1))[1]
     return int(counts.sum(dtype=np.int64))
 
 
-def _table_of_ids(queries: IntArray, keys: IntArray) -> tuple[RunTable, IntArray]:
+def table_of_segments(queries: IntArray, keys: IntArray) -> tuple[RunTable, IntArray]:
     """A row for each id of each item: its stretches of keys; and the row of each query, (B, 1, Q)."""
     b, q, length = len(queries), int(queries.shape[1]), int(keys.shape[1])
     together = np.concatenate([queries, keys], axis=1).astype(np.int64)
@@ -90,3 +94,6 @@ def _joined(left: Int64, right: Int64, count: int) -> Int64:
         if (lower == label).all():
             return label
         label = lower
+        # What has one label keeps one: few pairs are left after the first round.
+        apart = label[left] != label[right]
+        left, right = left[apart], right[apart]

@@ -11,7 +11,7 @@ import numpy as np
 from attnmask.compile.algebra import sweep_steps, symmetric_difference
 from attnmask.compile.runs import Int32, Int64, Runs, Shape, runs_from_counts, runs_from_dense, runs_from_single
 from attnmask.conventions import IntArray, TileState
-from attnmask.mask.tables import ragged_indices
+from attnmask.mask.tables import int32_from, ragged_indices
 
 # The work on more would leave the processor's cache.
 RUNS_AT_ONCE = 2**17
@@ -46,9 +46,9 @@ class Tiles:
 def tile_lists(tiles: Runs) -> tuple[Int32, Int32]:
     """Runs of tiles as compressed rows of tile columns: indptr int32 (rows + 1,), columns int32."""
     lengths = (tiles.stops - tiles.starts).astype(np.int64)
-    columns = ragged_indices(tiles.starts.astype(np.int64), lengths).astype(np.int32)
+    columns = int32_from(ragged_indices(tiles.starts.astype(np.int64), lengths))
     before = np.append(0, np.cumsum(lengths))
-    return before[tiles.indptr].astype(np.int32), columns
+    return int32_from(before[tiles.indptr]), columns
 
 
 def tiles_from_runs(runs: Runs, rows_per_tile: int, keys_per_tile: int) -> Tiles:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnmask.calls import public
 from attnmask.compile import Plan
 from attnmask.draw.panels import Panel, items_of, not_shown, panels_of, share, tile_size
-from attnmask.errors import ArgumentError, AttnMaskError
+from attnmask.errors import ArgumentError
+from attnmask.escapes import escaped
+from attnmask.files import import_figure, picture_suffix, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
 NONE, SOME, ALL, INK = "#eef1f5", "#a8b3c1", "#1d4e89", "#333b45"
 MOST_PANELS = 12
 MOST_CELLS = 512
@@ -25,6 +26,7 @@ NARROWEST = 4.0
 DPI = 200
 
 
+@public
 def figure_from_plan(plan: Plan, *, batch: int | None = None, head: int | None = None) -> Figure:
     """Draw a plan as a matplotlib figure: queries from top to bottom, keys from left to right.
 
@@ -74,13 +76,10 @@ def figure_from_plan(plan: Plan, *, batch: int | None = None, head: int | None =
 
 def new_figure(inches: tuple[float, float]) -> Figure:
     """A figure that belongs to no window."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise AttnMaskError("pictures need matplotlib", fix="pip install 'attnmask[draw]'") from error
-    return Figure(figsize=inches, dpi=DPI, layout="constrained")
+    return import_figure()(figsize=inches, dpi=DPI, layout="constrained")
 
 
+@public
 def save_image(plan: Plan, path: str | Path, *, batch: int | None = None, head: int | None = None) -> None:
     """Draw a plan into a PNG, SVG or PDF file.
 
@@ -101,22 +100,15 @@ def save_image(plan: Plan, path: str | Path, *, batch: int | None = None, head: 
 
 def write_figure(path: str | Path, figure: Callable[[], Figure]) -> None:
     """Draw a figure into a file, once its name is known to be one that can be written."""
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ArgumentError(
-            f"{suffix or 'no extension'} is not a kind of picture that can be written",
-            where=str(path),
-            fix=f"name it {', '.join(SUFFIXES)}",
-        )
-    content = BytesIO()
-    figure().savefig(content, format=suffix[1:])
+    suffix = picture_suffix(path)
+    drawn = figure()
     try:
-        path.write_bytes(content.getvalue())
+        with whole_file(path) as file:
+            drawn.savefig(file, format=suffix[1:])
     except OSError as error:
         raise ArgumentError(
             f"cannot be written: {error.strerror}",
-            where=str(path),
+            where=escaped(str(path)),
             fix="name a file in a folder that can be written to",
         ) from error
 
@@ -140,7 +132,7 @@ def draw_panel(axes: Axes, panel: Panel, plan: Plan) -> None:
     # The last tile may hold fewer rows and keys than it is drawn with.
     axes.set(xlim=(-0.5, max(plan.K, 1) - 0.5), ylim=(max(plan.Q, 1) - 0.5, -0.5))
     axes.set_box_aspect(panel_inches(plan, 1.0)[1] / panel_inches(plan, 1.0)[0])
-    axes.set_title(f"{panel.name}\n{share(panel, plan)}", fontsize=8, color=INK)
+    axes.set_title(f"{panel.name}\n{share(panel, plan)}", fontsize=8, color=INK, parse_math=False)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1, steps=[1, 2, 4, 5, 10]))
         axis.set_major_formatter(EngFormatter(sep=""))

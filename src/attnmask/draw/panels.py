@@ -11,6 +11,7 @@ from attnmask.compile import Plan
 from attnmask.compile.tiles import tiles_from_runs
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import instance_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def panels_of(plan: Plan, items: list[tuple[int, int]], most: int) -> list[Panel
 
 def items_of(plan: Plan, batch: int | None, head: int | None) -> list[tuple[int, int]]:
     """The batch items and heads that are asked for, None for all."""
+    instance_of(Plan, plan, "plan", "draw", "compile the mask: compile(mask, q=)")
     return list(itertools.product(_chosen("batch", batch, plan.B), _chosen("head", head, plan.H)))
 
 

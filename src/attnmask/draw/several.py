@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnmask.calls import public
 from attnmask.compile import Plan
 from attnmask.draw.image import INK, MOST_CELLS, MOST_PANELS, draw_legend, draw_panel, new_figure, write_figure
 from attnmask.draw.panels import items_of, panels_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 INCHES = 2.6
 
 
+@public
 def save_images(plans: Mapping[str, Plan], path: str | Path) -> None:
     """Draw several plans into one PNG, SVG or PDF file: every item and head, up to twelve pictures.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shutil
 
+from attnmask.calls import public
 from attnmask.compile import Plan
 from attnmask.conventions import TileState
 from attnmask.draw.panels import Panel, items_of, not_shown, panels_of, share, tile_size
+from attnmask.mask.arguments import positive_number
 
 SIGNS = {TileState.EMPTY: "·", TileState.PARTIAL: "▒", TileState.FULL: "■"}
 MOST_ROWS = 64
 MOST_PANELS = 4
 
 
+@public
 def text_from_plan(plan: Plan, *, batch: int | None = None, head: int | None = None, width: int | None = None) -> str:
     """Draw a plan with characters: a line per query row, a sign per key.
 
@@ -39,7 +42,7 @@ def text_from_plan(plan: Plan, *, batch: int | None = None, head: int | None = N
         2        4 · · · ■ ■
     ■ attends  · does not
     """
-    width = shutil.get_terminal_size().columns if width is None else width
+    width = shutil.get_terminal_size().columns if width is None else positive_number(width, "width", "text_from_plan")
     items = items_of(plan, batch, head)
     margin = len(_label(plan, "query", "position"))
     panels = panels_of(plan, items[:MOST_PANELS], _most_cells(plan, max((width - margin) // 2, 1)))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attnmask.calls import public
 from attnmask.compile.algebra import common_shape, intersect
 from attnmask.compile.plan import Plan, compile
 from attnmask.compile.runs import Runs, runs_from_dense
@@ -79,6 +80,7 @@ def attention(
     offset: int | None = None,
     align: str | None = None,
 ) -> tuple[Tensor, Tensor]: ...
+@public
 def attention(
     q: Tensor,
     k: Tensor,

@@ -20,6 +20,7 @@ from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Int64, Runs
 from attnmask.conventions import BoolArray
 from attnmask.errors import ArgumentError
+from attnmask.mask.tables import int32_from
 
 TILE_ROWS = 128
 LEAST_CONSTANT_ROWS = 16
@@ -99,7 +100,7 @@ def flat_runs(runs: Runs) -> Runs:
         )
     item = runs.row_of_run // max(q, 1)
     starts, stops = runs.starts + item * runs.keys, runs.stops + item * runs.keys
-    return Runs((1, 1, b * h * q), b * h * runs.keys, runs.indptr, starts.astype(np.int32), stops.astype(np.int32))
+    return Runs((1, 1, b * h * q), b * h * runs.keys, runs.indptr, int32_from(starts), int32_from(stops))
 
 
 def schedule_from_runs(runs: Runs) -> Schedule:

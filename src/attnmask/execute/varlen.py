@@ -16,6 +16,7 @@ from attnmask.compile.plan import Plan
 from attnmask.conventions import IntArray
 from attnmask.execute.fold import of_one_width
 from attnmask.mask.domain import Domain
+from attnmask.mask.tables import int32_from
 
 DTYPES = (torch.float16, torch.bfloat16)
 MOST_WIDTH = 256
@@ -36,7 +37,7 @@ class Packing:
     def bounds_of(self, copies: int) -> IntArray:
         """The bounds of these documents so many times, int32."""
         begins = self.bounds[:-1] + np.arange(copies)[:, None] * self.bounds[-1]
-        return np.append(begins.reshape(-1), copies * self.bounds[-1]).astype(np.int32)
+        return int32_from(np.append(begins.reshape(-1), copies * self.bounds[-1]))
 
 
 @lru_cache(maxsize=32)

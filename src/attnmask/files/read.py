@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from attnmask.errors import InputFileError
+from attnmask.escapes import escaped
 
 Record = tuple[int, Any]
 SHOWN = 5
@@ -44,13 +45,14 @@ class Texts:
         return _place(self.source, self.lines[index])
 
 
-def read_texts(path: str | Path, column: str | None = None) -> Texts:
+def read_texts(path: str | Path, column: str | None = None, *, empty: bool = False) -> Texts:
     """Read the texts of a .txt, .jsonl, .csv or .parquet file, in UTF-8, in their order.
 
     Args:
         path: the file, or "-" for standard input, which is read like a .txt file: a text a line.
         column: the field or column of the texts. Not needed where just one holds strings (in CSV: where there
             is just one), nor where each line of a .jsonl file is a string.
+        empty: whether texts may be empty or only whitespace.
 
     Returns:
         The texts, and the line or row of each.
@@ -66,9 +68,8 @@ def read_texts(path: str | Path, column: str | None = None) -> Texts:
     ['to be', 'or not to be']
     """
     if str(path) == "-":
-        source = "standard input"
-        return _checked(_read_txt(sys.stdin.buffer, source, column), source)
-    source, suffix = str(path), Path(path).suffix.lower()
+        return _read_standard_input(column, empty)
+    source, suffix = escaped(str(path)), Path(path).suffix.lower()
     if suffix not in READERS:
         raise InputFileError(
             f"unknown kind of file {suffix!r}",
@@ -77,9 +78,19 @@ def read_texts(path: str | Path, column: str | None = None) -> Texts:
         )
     try:
         with open(path, "rb") as file:
-            return _checked(READERS[suffix](file, source, column), source)
-    except OSError as error:
-        raise InputFileError(f"cannot be read: {error.strerror or error}", where=source) from error
+            return _checked(READERS[suffix](file, source, column), source, empty)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputFileError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise InputFileError(f"cannot be read: {why}", where=source) from error
+
+
+def _read_standard_input(column: str | None, empty: bool) -> Texts:
+    source = "standard input"
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+        raise InputFileError("cannot be read: it is closed", where=source)
+    return _checked(_read_txt(sys.stdin.buffer, source, column), source, empty)
 
 
 def import_pyarrow(name: str) -> Any:
@@ -237,7 +248,7 @@ def _chosen(column: str | None, strings: Sequence[str], columns: Sequence[str], 
     return column
 
 
-def _checked(records: list[Record], source: str) -> Texts:
+def _checked(records: list[Record], source: str, may_be_empty: bool) -> Texts:
     if not records:
         raise InputFileError("no texts", where=source)
     for number, text in records:
@@ -249,11 +260,11 @@ def _checked(records: list[Record], source: str) -> Texts:
             what = "the text holds half of a surrogate pair, which is no character"
             raise InputFileError(what, where=_place(source, number)) from error
     empty = [number for number, text in records if not text.strip()]
-    if empty:
+    if empty and not may_be_empty:
         raise InputFileError(
             f"{len(empty)} of {len(records)} texts are empty or only whitespace",
             where=_places(source, empty),
-            fix="remove them: an embedding of nothing has no meaning",
+            fix="remove them, or give --on-empty zero for rows of zeros",
         )
     return Texts([text for _, text in records], [number for number, _ in records], source)
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.errors import ArgumentError, InputFileError
+from attnmask.escapes import escaped
 from attnmask.files.read import Texts, import_pyarrow
+from attnmask.files.whole import check_target, whole_file
 
 SUFFIXES = (".npy", ".parquet")
 
@@ -30,20 +28,14 @@ def check_output(path: str | Path) -> None:
 
     >>> check_output("embeddings.npy")
     """
-    where, path = str(path), Path(path)
+    where, path = escaped(str(path)), Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputFileError(
             f"unknown kind of file {path.suffix!r}",
             where=where,
             fix=f"name it {' or '.join(SUFFIXES)}",
         )
-    if path.is_dir():
-        raise InputFileError("this is a folder", where=where, fix="name a file in it")
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise InputFileError("the folder of the file does not exist", where=where, fix=f"mkdir -p {path.parent}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputFileError("the folder of the file cannot be written to", where=where)
+    check_target(path)
     if path.suffix.lower() == ".parquet":
         import_pyarrow("pyarrow.parquet")
 
@@ -73,14 +65,16 @@ def write_embeddings(path: str | Path, embeddings: NDArray[np.float32], texts: T
     """
     check_output(path)
     _check_embeddings(embeddings, texts)
-    if Path(path).suffix.lower() == ".npy":
-        with _whole_file(Path(path)) as file:
-            np.save(file, np.ascontiguousarray(embeddings), allow_pickle=False)
-        return
-    if texts is None:
+    if texts is None and Path(path).suffix.lower() == ".parquet":
         raise ArgumentError("a .parquet file holds the texts too", where="write_embeddings(texts=)")
-    with _whole_file(Path(path)) as file:
-        _save_parquet(file, embeddings, texts)
+    try:
+        with whole_file(path) as file:
+            if texts is None or Path(path).suffix.lower() == ".npy":
+                np.save(file, np.ascontiguousarray(embeddings), allow_pickle=False)
+            else:
+                _save_parquet(file, embeddings, texts)
+    except OSError as error:
+        raise InputFileError(f"cannot be written: {error.strerror or error}", where=escaped(str(path))) from error
 
 
 def _check_embeddings(embeddings: NDArray[np.float32], texts: Texts | None) -> None:
@@ -102,22 +96,3 @@ def _save_parquet(file: BinaryIO, embeddings: NDArray[np.float32], texts: Texts)
     lines = arrow.array(texts.lines, arrow.int64())
     table = arrow.table({"line": lines, "text": arrow.array(texts.texts, arrow.string()), "embedding": vectors})
     parquet.write_table(table, file)
-
-
-@contextmanager
-def _whole_file(path: Path) -> Generator[BinaryIO]:
-    """A file beside ``path`` that takes its place once it is complete, and is removed when it is not."""
-    target = path.resolve()  # a link stays a link
-    temporary = target.with_name(f".attnmask-{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputFileError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from attnmask.calls import attribute_of
 
 if TYPE_CHECKING:
     from attnmask.hf.closures import mask_from_closure as mask_from_closure
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from attnmask.hf.families import first_position as first_position
     from attnmask.hf.heads import heads_by_document as heads_by_document
     from attnmask.hf.interface import register as register
+    from attnmask.hf.interface import unregister as unregister
     from attnmask.hf.labels import check_labels as check_labels
     from attnmask.hf.labels import labels_from_mask as labels_from_mask
     from attnmask.hf.load import load_encoder as load_encoder
@@ -50,6 +52,7 @@ _HOMES = {
     "packed": "packing",
     "pool": "pooling",
     "register": "interface",
+    "unregister": "interface",
     "score": "scoring",
     "tiny_model": "tiny",
     "token_weights": "weighting",
@@ -61,8 +64,41 @@ _HOMES = {
 }
 
 
+__all__ = [
+    "MaterializedMaskWarning",
+    "OwnAttentionWarning",
+    "PackedMask",
+    "PackingCollator",
+    "TokenPlaces",
+    "TruncationWarning",
+    "UnknownMaskWarning",
+    "WordNotFoundWarning",
+    "accept_weights",
+    "check_labels",
+    "encode",
+    "first_position",
+    "heads_by_document",
+    "labels_from_mask",
+    "load_encoder",
+    "mask_from_closure",
+    "packed",
+    "pool",
+    "register",
+    "repad",
+    "score",
+    "tiny_model",
+    "token_weights",
+    "unpad",
+    "weighted",
+]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'attnmask.hf' has no attribute {name!r}")
     # No module here bears the name of a function: importing it would put the module in the function's place.
-    return getattr(import_module(f"attnmask.hf.{_HOMES[name]}"), name)
+    return attribute_of(f"attnmask.hf.{_HOMES[name]}", name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

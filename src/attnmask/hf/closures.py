@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import IntArray
+from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import instance_of, shown
 from attnmask.mask.atoms import causal, documents, full, padding, window
 from attnmask.mask.expr import Mask
 from attnmask.mask.frozen import as_array
@@ -38,6 +41,7 @@ class Place:
         return self.keys.start <= first and last <= self.keys.stop
 
 
+@public
 def mask_from_closure(fn: Callable[..., Any], queries: range, keys: range) -> Mask | None:
     """Read back a mask function of transformers.
 
@@ -49,12 +53,19 @@ def mask_from_closure(fn: Callable[..., Any], queries: range, keys: range) -> Ma
         The mask whose key 0 is the first of ``keys``, to be compiled with the offset ``queries.start - keys.start``;
         None for a function that transformers' ``masking_utils`` did not make.
 
+    Raises:
+        ArgumentError: no function, or no ranges.
+
     Source: transformers.masking_utils.
 
     >>> from transformers.masking_utils import sliding_window_causal_mask_function
     >>> mask_from_closure(sliding_window_causal_mask_function(4), range(9), range(9))
     window(left=3, right=None) & causal()
     """
+    if not callable(fn):
+        raise ArgumentError(f"fn is {shown(fn)}", where="mask_from_closure(fn=)", fix="give a mask function")
+    for name, given in (("queries", queries), ("keys", keys)):
+        instance_of(range, given, name, "mask_from_closure", "give a range of positions, such as range(9)")
     return _read(fn, Place(queries, keys))
 
 

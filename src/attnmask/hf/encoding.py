@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attnmask.calls import public
 from attnmask.compile.plan import Plan, compile
 from attnmask.errors import ArgumentError
 from attnmask.hf.borrowing import borrowed
@@ -21,6 +22,13 @@ from attnmask.hf.families import Family, most_tokens, position_ids
 from attnmask.hf.packable import encoder_of
 from attnmask.hf.packing import packed
 from attnmask.hf.pooling import Pool, pool_packed
+from attnmask.hf.sentence_recipe import (
+    Recipe,
+    is_sentence_transformer,
+    recipe_of_folder,
+    recipe_of_object,
+    transformer_of,
+)
 from attnmask.hf.tokens import Tokens, tokens_of_texts
 from attnmask.hf.weighting import Weighting
 from attnmask.hf.workers import single_threads
@@ -29,6 +37,9 @@ from attnmask.mask.atoms import documents
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+LEAST_NORM = 1e-12  # as torch's normalize has it
 
 
 class BatchOrder(StrEnum):
@@ -48,13 +59,22 @@ class Job:
     pool: Pool
 
 
+class Empty(StrEnum):
+    """What becomes of a text with nothing in it."""
+
+    ERROR = "error"
+    ZERO = "zero"
+
+
+@public
 def encode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
-    pool: str = "mean",
+    pool: str | None = None,
     max_length: int | None = None,
     *,
+    on_empty: str = "error",
     token_budget: int = 2048,
     batch_order: str = "sorted",
     token_weights: Mapping[str, float] | None = None,
@@ -68,12 +88,15 @@ def encode(
     Args:
         model: an encoder (BERT, RoBERTa, MPNet, ModernBERT, ELECTRA, T5 and others), or a decoder such as Llama,
             Mistral, Qwen, Gemma, Phi or GPT-2, of which ``pool="last"`` is the one token that has seen all; with or
-            without a head. Types that are not known here, and code of your own, are first tried on a small copy.
+            without a head, with PEFT's adapters or without. Types that are not known here, and code of your own, are
+            first tried on a small copy. A SentenceTransformer is taken too.
         tokenizer: its tokenizer.
         texts: N strings with something in them.
         pool: "mean" of a text's tokens, "cls" for its first, "last" for its last; of the last hidden state, and
-            not normalised.
+            not normalised. If left out, a model of sentence-transformers, or one loaded from such a folder, is
+            followed as it says: its pooling, normalisation, longest text and default prompt; of others it is "mean".
         max_length: tokens at which a text is cut, special ones included; what tokenizer and model take if left out.
+        on_empty: "error" for texts with nothing in them, or "zero" for a row of zeros each.
         token_budget: tokens of a batch, at most; a longer text is a batch of its own.
         batch_order: "sorted" puts texts of one length together, which is fastest; "keep" takes them as they come.
         token_weights: by word or phrase its weight, see ``token_weights``: how much it is attended to in every layer,
@@ -99,14 +122,20 @@ def encode(
     >>> am.hf.encode(model, tokenizer, ["An attention mask.", "Another, longer one."]).shape
     (2, 384)
     """
-    base, family = encoder_of(model)
-    chosen, order = (one_of(Pool, pool, "pool", "encode"), one_of(BatchOrder, batch_order, "batch_order", "encode"))
+    inner = transformer_of(model) if is_sentence_transformer(model) else model
+    base, family = encoder_of(inner)
+    order = one_of(BatchOrder, batch_order, "batch_order", "encode")
+    recipe = _recipe(model, base) if pool is None else Recipe(one_of(Pool, pool, "pool", "encode"))
+    skips = one_of(Empty, on_empty, "on_empty", "encode") is Empty.ZERO
     if whole_number(token_budget, "token_budget", "encode") == 0:
         raise ArgumentError("token_budget is 0", where="encode(token_budget=)", fix="give 1 token or more")
     weighting = None if token_weights is None else Weighting(tokenizer, token_weights)
     check_vocabulary(base, tokenizer)
-    tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, weighting)
-    job = Job(base, family, tokens, chosen)
+    most = most_tokens(base, family)
+    if max_length is None and recipe.max_length is not None:
+        max_length = min(recipe.max_length, most)
+    tokens = tokens_of_texts(tokenizer, texts, most, max_length, weighting, change=recipe.text, skips_empty=skips)
+    job = Job(base, family, tokens, recipe.pool)
     vectors = np.zeros((len(texts), getattr(base.config.get_text_config(), "hidden_size", 0)), dtype=np.float32)
     done = 0
     batches = list(batches_of(tokens.lengths, token_budget, order))
@@ -118,7 +147,16 @@ def encode(
             done += len(batch)
             if progress is not None:
                 progress(done, len(texts))
+    if recipe.normalize:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), LEAST_NORM)
     return vectors
+
+
+def _recipe(model: Any, base: PreTrainedModel) -> Recipe:
+    """What a model of sentence-transformers, or its folder, says; else the mean."""
+    if is_sentence_transformer(model):
+        return recipe_of_object(model)
+    return recipe_of_folder(base.name_or_path or "") or Recipe()
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -133,8 +171,12 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 
 
 def batches_of(lengths: NDArray[np.int64], budget: int, order: BatchOrder) -> Iterator[NDArray[np.int64]]:
-    """Indices of texts, those of a batch longest first: neighbours of one length run as one call of a kernel."""
+    """Indices of texts, those of a batch longest first: neighbours of one length run as one call of a kernel.
+
+    Texts without a token are in none.
+    """
     arrival = np.arange(len(lengths)) if order is BatchOrder.KEEP else np.argsort(-lengths, kind="stable")
+    arrival = arrival[lengths[arrival] > 0]
     first, total = 0, 0
     for at, length in enumerate(lengths[arrival].tolist()):
         if at > first and total + length > budget:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
+from attnmask.calls import public
 from attnmask.conventions import IntArray
+from attnmask.errors import ArgumentError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,6 +61,7 @@ FAMILIES = {
 }
 # Tokens of a text, for models that place any number.
 UNLIMITED = 2**31
+A_MODEL = "give a model of transformers, such as AutoModel.from_pretrained(...)"
 
 
 def most_tokens(base: PreTrainedModel, family: Family) -> int:
@@ -66,8 +70,16 @@ def most_tokens(base: PreTrainedModel, family: Family) -> int:
     return most - (_pad_id(base) + 1 if family.after_pad else 0)
 
 
+def check_model(model: Any, where: str) -> None:
+    """Raise unless a model has modules and a config, as those of transformers and what wraps them."""
+    if not isinstance(model, nn.Module) or not hasattr(model, "config"):
+        raise ArgumentError(f"model is {type(model).__name__}", where=f"{where}(model=)", fix=A_MODEL)
+
+
+@public
 def first_position(model: PreTrainedModel) -> int:
     """The position of a text's first token: after that of the padding index in the RoBERTa family, else 0."""
+    check_model(model, "first_position")
     # Whose positions begin there is told by a method that makes them for embeddings, under one name in all of them.
     counting = (part for part in model.modules() if hasattr(part, "create_position_ids_from_inputs_embeds"))
     return next((cast(int, part.padding_idx) + 1 for part in counting), 0)

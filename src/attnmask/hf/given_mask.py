@@ -7,18 +7,19 @@ mask interface. The one function in which it does so is wrapped; under other imp
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import masking_utils
 
 from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError
 from attnmask.hf.model_mask import NAME, WHERE
 from attnmask.hf.packed_mask import PackedMask
+from attnmask.hf.patches import replace_attribute
 from attnmask.hf.token_mask import tokens_of
 from attnmask.targets import lift
 
@@ -26,11 +27,10 @@ SHAPES = "give (B, K), 1 for a token, or (B, H, Q, K), bools of which True atten
 ENTRIES = "give an entry for each token of this call, and one for each token that a cache holds"
 
 
-@cache
 def check_given_masks() -> None:
-    """Let transformers' mask functions look at a mask before they convert it; once, however often it is called."""
+    """Let transformers' mask functions look at a mask before they convert it."""
     preprocess: Any = masking_utils._preprocess_mask_arguments  # pyright: ignore
-    masking_utils._preprocess_mask_arguments = _checking(preprocess)  # pyright: ignore
+    replace_attribute(masking_utils, "_preprocess_mask_arguments", _checking(preprocess))
 
 
 def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,12 +45,13 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
         encoder_hidden_states: Tensor | None = None,
     ) -> Any:
         arguments = inputs_embeds, attention_mask, past_key_values, position_ids, layer_idx, encoder_hidden_states
+        if isinstance(attention_mask, PackedMask) and encoder_hidden_states is not None:
+            return original(config, inputs_embeds, attention_mask.across(), *arguments[2:])
         if config._attn_implementation != NAME or isinstance(attention_mask, PackedMask):
             return original(config, *arguments)
-        if isinstance(attention_mask, list | tuple | np.ndarray):
-            kind: str = type(cast(Any, attention_mask)).__name__
-            fix = "give a tensor: torch.as_tensor(attention_mask)"
-            raise ArgumentError(f"attention_mask is a {kind}", where=WHERE, fix=fix)
+        if attention_mask is not None and not isinstance(attention_mask, Tensor | BlockMask):
+            fix = "give a tensor: torch.as_tensor(attention_mask); of a plan, plan.to('hf_4d')"
+            raise ArgumentError(f"attention_mask is a {type(attention_mask).__name__}", where=WHERE, fix=fix)
         if not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2:
             return original(config, *arguments)
         _check_between_graphs(attention_mask, len(inputs_embeds))

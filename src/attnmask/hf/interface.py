@@ -8,7 +8,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, cast
+from threading import Lock
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,42 +17,51 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import (
     sdpa_mask,  # pyright: ignore[reportUnknownVariableType]
 )
+from transformers.utils.generic import TransformersKwargs
 from transformers.utils.output_capturing import (
     _active_collector,  # pyright: ignore[reportPrivateUsage]
 )
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.execute.attention import attention, compile_cached
 from attnmask.execute.check import weights_on_four_axes
 from attnmask.execute.scores import Changes, attention_with_changes
+from attnmask.hf.chosen_keys import BLOCKS, KEYS, narrowed_to_chosen
 from attnmask.hf.closures import mask_from_closure, slice_of_keys
+from attnmask.hf.encoder_decoders import check_prepared
 from attnmask.hf.given_mask import SHAPES, check_given_masks, check_keys, plan_of_given
 from attnmask.hf.model_mask import NAME, USE_EAGER, WHERE, ModelMask
 from attnmask.hf.notices import UnknownMaskWarning
 from attnmask.hf.own_attention import keep_own_attention
 from attnmask.hf.packed_mask import PackedMask
 from attnmask.hf.packing import current, narrowed, refuse_mixing
+from attnmask.hf.patches import replace_entry, undo_replacements
 from attnmask.hf.weighted_models import weights_of_keys
 from attnmask.mask.atoms import causal, full, padding
 from attnmask.targets import lift
 
+_registering = Lock()
 REFUSED = {"cache": "a paged cache", "weights": "weights in its batch without attnmask.hf.accept_weights"}
 # Arguments that are followed, or that the mask has said before.
-KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", "kwargs"} | {
+KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", KEYS, BLOCKS, "kwargs"} | {
     "module", "query", "key", "value", "attention_mask", "scaling", "dropout", "is_causal"
 }  # fmt: skip
+# Arguments that say nothing which the mask does not, or that no attention but flash-attention reads.
+UNREAD = {*TransformersKwargs.__annotations__, "use_cache", "deterministic"}
 
 
+@public
 def register() -> None:
     """Make ``attn_implementation="attnmask"`` known to transformers.
 
     Every model that asks transformers' AttentionInterface then runs its attention by ``attnmask.attention``, under
-    the exact set that the model's masks describe; MPNet, which adds a bias to its scores and asks nobody, is taught
-    to. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. What
+    the exact set that the model's masks describe; MPNet, which bypasses the interface, is
+    patched. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. What
     transformers would misread in silence is refused: numbers other than 0 and 1 in a 2-D mask, another length.
     A row that attends to nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V.
     A model that asks no interface, such as BLOOM or DeBERTa, runs as under "eager", which an OwnAttentionWarning says.
-    Calling it again changes nothing.
+    Calling it again changes nothing; ``unregister()`` undoes it.
 
     Source: https://huggingface.co/docs/transformers/attention_interface
 
@@ -61,14 +71,48 @@ def register() -> None:
     >>> transformers.BertModel._from_config(config, attn_implementation="attnmask").config._attn_implementation
     'attnmask'
     """
-    from attnmask.hf.mpnet import teach_mpnet
+    from attnmask.hf.mpnet import patch_mpnet
 
-    # Both read the mask's values: torch.compile compiles the layers around them.
-    AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
-    AttentionInterface.register(NAME, torch.compiler.disable(attention_forward))
-    check_given_masks()
-    keep_own_attention()
-    teach_mpnet()
+    with _registering:
+        attentions = cast(dict[str, Any], AttentionInterface._global_mapping)  # pyright: ignore[reportPrivateUsage]
+        if NAME in attentions:
+            return
+        # Both read the mask's values: torch.compile compiles the layers around them.
+        replace_entry(attentions, NAME, torch.compiler.disable(attention_forward))
+        AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
+        check_given_masks()
+        keep_own_attention()
+        patch_mpnet()
+
+
+def unregister() -> None:
+    """Undo ``register``: what it replaced in transformers is as before, and no model is made under "attnmask".
+
+    A model that is still under ``attn_implementation="attnmask"`` raises an error when it next makes a mask, until it
+    is given another implementation. Without ``register`` before, nothing changes.
+
+    Source: attnmask.
+
+    >>> import transformers
+    >>> register()
+    >>> unregister()
+    >>> "attnmask" in transformers.AttentionInterface().valid_keys()
+    False
+    >>> register()
+    """
+    with _registering:
+        undo_replacements()
+        if NAME in AttentionMaskInterface._global_mapping:  # pyright: ignore[reportPrivateUsage]
+            # Without an entry, models that bypass the AttentionInterface would run without a mask.
+            AttentionMaskInterface.register(NAME, _refuse_mask)
+
+
+def _refuse_mask(*_: Any, **__: Any) -> NoReturn:
+    raise UnsupportedModelError(
+        'a model runs under attn_implementation="attnmask", which is not registered any more',
+        where=WHERE,
+        fix='call attnmask.hf.register(), or model.set_attn_implementation("sdpa")',
+    )
 
 
 def model_mask(
@@ -126,6 +170,8 @@ def model_mask(
         weights = weights_of_keys(keys, queries.stop, batch_size, config)
         return ModelMask.of(plan, weights, batch_size, device)
     refuse_mixing(getattr(config, "model_type", ""))
+    if isinstance(row, PackedMask):
+        check_prepared(row, config)
     return ModelMask.of(narrowed(row.plan, plan), row.weights, batch_size, device)
 
 
@@ -148,17 +194,19 @@ def attention_forward(
         attention_mask: what ``model_mask`` returned, or a user's 4-D mask; None for none.
         scaling: factor of the scores. dropout: share of attention weights to drop in training.
         is_causal: overrides the module's.
-        kwargs: of these, ``softcap``, ``position_bias``, ``s_aux`` and ``sinks`` change the scores.
+        kwargs: of these, ``softcap``, ``position_bias``, ``s_aux`` and ``sinks`` change the scores, ``indices`` and
+            ``block_indices`` narrow the mask.
 
     Returns:
         Output (B, Q, H, D), contiguous, and None in the place of the attention weights.
 
     Raises:
-        UnsupportedModelError: a paged cache, or attention weights are asked for.
+        UnsupportedModelError: a paged cache, an argument that is not known here, or attention weights are asked for.
     """
     refuse_unless_exact(module, kwargs)
     _refuse_bools_added_to(module, attention_mask)
     mask = mask_of_call(module, query, key, attention_mask, is_causal)
+    mask = narrowed_to_chosen(module, query, mask, kwargs)
     changes = Changes(
         softcap=kwargs.get("softcap"),
         bias=kwargs.get("position_bias"),
@@ -191,7 +239,8 @@ def refuse_unless_exact(module: nn.Module, kwargs: dict[str, Any]) -> None:
     for name, meaning in REFUSED.items():
         if kwargs.get(name) is not None:
             raise UnsupportedModelError(f"the model has {meaning} ({name})", where=where, fix=USE_EAGER)
-    unknown = [name for name in _arguments_of_eager(type(module).__module__) - KNOWN if kwargs.get(name) is not None]
+    taken = _arguments_of_eager(type(module).__module__) | _names_in_forward(type(module))
+    unknown = [name for name in taken - KNOWN - UNREAD if kwargs.get(name) is not None]
     if unknown:
         raise UnsupportedModelError(
             f"the model gives its attention {', '.join(sorted(unknown))}, which is not known here",
@@ -211,6 +260,20 @@ def _arguments_of_eager(module: str) -> frozenset[str]:
     """What the eager attention of a model's file takes: any of it may change the result."""
     eager = getattr(sys.modules.get(module), "eager_attention_forward", None)
     return frozenset(inspect.signature(eager).parameters) if eager is not None else frozenset()
+
+
+@cache
+def _names_in_forward(kind: type[nn.Module]) -> frozenset[str]:
+    """The names in a layer's own code, among them all arguments that it gives its attention by name.
+
+    What else arrives was handed through from the caller of the model, and eager attention does not read it either.
+    """
+    code = getattr(inspect.unwrap(kind.forward), "__code__", None)
+    constants: tuple[Any, ...] = code.co_consts if code else ()
+    names: set[Any] = set()
+    for value in constants:
+        names.update(cast(tuple[Any, ...], value) if isinstance(value, tuple) else (value,))
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def _refuse_bools_added_to(module: nn.Module, given: Tensor | None) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError
 from attnmask.hf.packed_mask import PackedMask
-from attnmask.hf.token_mask import tokens_of
+from attnmask.hf.token_mask import described, tokens_of
 from attnmask.mask.arguments import one_of
 
 IGNORED = -100
@@ -25,7 +27,8 @@ class Labelled(StrEnum):
     MASKED_LM = "masked-lm"
 
 
-def labels_from_mask(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+@public
+def labels_from_mask(input_ids: Tensor, attention_mask: Any) -> Tensor:
     """The labels of a causal language model: the tokens, and -100 exactly at padding.
 
     The model shifts them itself, so that each token is asked of the one before it. Of a text padded on the left the
@@ -56,7 +59,8 @@ def labels_from_mask(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     return labels
 
 
-def check_labels(labels: Tensor, attention_mask: Tensor, task: str = "causal-lm") -> None:
+@public
+def check_labels(labels: Tensor, attention_mask: Any, task: str = "causal-lm") -> None:
     """Raise unless labels are -100 where the mask says padding, and nowhere else that the task does not allow.
 
     Args:
@@ -103,12 +107,13 @@ def check_labels(labels: Tensor, attention_mask: Tensor, task: str = "causal-lm"
         raise ArgumentError("no token is asked for: the loss is NaN", where=CHECK, fix="leave the batch out")
 
 
-def _tokens_of(attention_mask: Tensor, labels: Tensor, name: str, where: str) -> Tensor:
+def _tokens_of(attention_mask: Any, labels: Tensor, name: str, where: str) -> Tensor:
     tokens = tokens_of(attention_mask, where)
     if not isinstance(labels, Tensor) or labels.shape != tokens.shape or labels.dtype != torch.int64:
-        got = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
         raise ArgumentError(
-            f"{name} are {got}, attention_mask {tuple(tokens.shape)}", where=where, fix="give int64 (B, L) and (B, L)"
+            f"{name} are {described(labels)}, attention_mask {tuple(tokens.shape)}",
+            where=where,
+            fix="give int64 (B, L) and (B, L)",
         )
     return tokens.to(labels.device)
 

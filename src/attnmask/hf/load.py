@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnmask.calls import public
 from attnmask.errors import InputFileError
+from attnmask.mask.arguments import instance_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,6 +24,7 @@ NEEDED = {
 }
 
 
+@public
 def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model and its tokenizer from a folder; no hub is asked.
 
@@ -32,6 +35,7 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
         The model, without a head, in float32 and evaluation mode, and the tokenizer.
 
     Raises:
+        ArgumentError: no path.
         InputFileError: there is no such folder, something is missing from it, or it cannot be read.
 
     Source: transformers.AutoModel and AutoTokenizer.
@@ -44,7 +48,8 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    path = Path(folder)
+    instance_of((str, Path), folder, "folder", "load_encoder", "give the path of a folder")
+    path = _folder_of_model(Path(folder))
     _check_files(path)
     tokenizer: Any = _loaded(AutoTokenizer, path, "tokenizer")
     model, report = _loaded(AutoModel, path, "model", dtype=torch.float32, output_loading_info=True)
@@ -59,8 +64,21 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
     return model.eval(), tokenizer
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # no name that a folder can have
+        return False
+
+
+def _folder_of_model(path: Path) -> Path:
+    """Where the model is in a folder of sentence-transformers: in that itself, or in that of its first module."""
+    inner = path / "0_Transformer"
+    return inner if _is_folder(inner) and (path / "modules.json").is_file() else path
+
+
 def _check_files(path: Path) -> None:
-    if not path.is_dir():
+    if not _is_folder(path):
         raise InputFileError("there is no such folder", where=str(path), fix="give a folder with a model and tokenizer")
     for what, names in NEEDED.items():
         if not any((path / name).is_file() for name in names):

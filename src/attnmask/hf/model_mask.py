@@ -8,7 +8,7 @@ turns it into the bools themselves.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 import torch
@@ -23,7 +23,10 @@ WHERE = 'attn_implementation="attnmask"'
 USE_EAGER = 'use attn_implementation="eager"'
 
 # Adding True to a score is no mask.
-SUMS = {"add", "__add__", "__radd__", "add_", "__iadd__", "sub", "__sub__", "__rsub__", "mul", "__mul__", "__rmul__"}
+ADDS = {"add", "__add__", "__radd__", "add_", "__iadd__", "sub", "__sub__", "__rsub__"}
+SUMS = ADDS | {"mul", "__mul__", "__rmul__"}
+# Bools take any number but 0 for True: filling them with a large negative one lets in what it should keep out.
+FILLS = {"masked_fill", "masked_fill_"}
 MOVES = {"to", "bool", "cpu", "cuda", "pin_memory"}
 COPIES = {"clone", "detach", "contiguous"}
 LOOKS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
@@ -68,8 +71,10 @@ class ModelMask(Tensor):
             seen = _plainly(func, args, kwargs)
             if not isinstance(seen, Tensor) or getattr(func, "__self__", None) is BASE:
                 return seen
+        _refuse_fill(name, args, kwargs)
         warnings.warn(MaterializedMaskWarning(name), stacklevel=3)
-        return _plainly(func, _with_bools(args), {key: _with_bools(value) for key, value in kwargs.items()})
+        found = _plainly(func, _with_bools(args), {key: _with_bools(value) for key, value in kwargs.items()})
+        return _guarded(found)
 
     def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         return f"ModelMask({self.plan!r})"
@@ -81,6 +86,37 @@ class ModelMask(Tensor):
                 "this model takes its mask apart, and a weight of a token is no part of it", where=WHERE, fix=USE_EAGER
             )
         return torch.from_numpy(self.plan.runs.to_dense()).to(self.device).expand(*self.shape)
+
+
+class MaskBools(Tensor):
+    """Bools that a model made of its mask: adding them to scores would mask nothing, so it is refused."""
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        if func.__name__ in ADDS:
+            _refuse_sum()
+        _refuse_fill(func.__name__, args, kwargs or {})
+        return _guarded(_plainly(func, args, kwargs or {}))
+
+
+def _guarded(found: Any) -> Any:
+    """Results that are bools, guarded; anything else as a plain tensor."""
+    if not isinstance(found, Tensor):
+        return found
+    return found.as_subclass(MaskBools if found.dtype == torch.bool else Tensor)
+
+
+def _refuse_fill(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    value = kwargs.get("value", args[2] if len(args) > 2 else None)
+    of_mask = isinstance(args[0], ModelMask | MaskBools)
+    if name in FILLS and of_mask and float(value) not in (0.0, 1.0):
+        raise UnsupportedModelError(
+            f"this model fills a mask of bools with {float(value):.3g}, which they take for True",
+            where=WHERE,
+            fix=USE_EAGER,
+        )
 
 
 def _plainly(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:

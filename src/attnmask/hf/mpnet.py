@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from attnmask.execute.rectangles import Slabs
 from attnmask.execute.scores import Changes
 from attnmask.hf.interface import attention_of_layer, mask_of_call, refuse_unless_exact
 from attnmask.hf.model_mask import NAME, ModelMask
+from attnmask.hf.patches import replace_attribute
 
 
 class PositionBias:
@@ -100,15 +101,15 @@ def _biased(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, weights: Tensor | Non
     return out.masked_fill((bias == -torch.inf).all(-1, keepdim=True), 0)
 
 
-@cache
-def teach_mpnet() -> None:
-    """Let MPNet run under ``attn_implementation="attnmask"``; once, however often it is called."""
+def patch_mpnet() -> None:
+    """Let MPNet run under ``attn_implementation="attnmask"``."""
     encoder: Any = modeling_mpnet.MPNetEncoder
     layer: Any = modeling_mpnet.MPNetSelfAttention
-    encoder.compute_position_bias = _lazy_bias(encoder.compute_position_bias)
-    layer.forward = _forward_with_lazy_bias(layer.forward)
+    replace_attribute(encoder, "compute_position_bias", _lazy_bias(encoder.compute_position_bias))
+    replace_attribute(layer, "forward", _forward_with_lazy_bias(layer.forward))
     # transformers looks for "AttentionInterface" in the source of the model's file, and finds none.
-    modeling_mpnet.MPNetPreTrainedModel._can_set_attn_implementation = classmethod(lambda cls: True)  # pyright: ignore
+    can_set = classmethod(lambda cls: True)  # pyright: ignore
+    replace_attribute(modeling_mpnet.MPNetPreTrainedModel, "_can_set_attn_implementation", can_set)
 
 
 def _lazy_bias(original: Callable[..., Tensor]) -> Callable[..., Any]:

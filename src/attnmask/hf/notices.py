@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attnmask.errors import Copied
 
-class TruncationWarning(UserWarning):
+
+class TruncationWarning(Copied, UserWarning):
     """Texts were cut at max_length.
 
     Attributes:
@@ -17,7 +19,7 @@ class TruncationWarning(UserWarning):
         self.count, self.first, self.max_length = count, first, max_length
 
 
-class WordNotFoundWarning(UserWarning):
+class WordNotFoundWarning(Copied, UserWarning):
     """Words with a weight occur in no text, or only in what was cut off.
 
     Attributes:
@@ -29,7 +31,7 @@ class WordNotFoundWarning(UserWarning):
         self.words = tuple(words)
 
 
-class UnknownMaskWarning(UserWarning):
+class UnknownMaskWarning(Copied, UserWarning):
     """A mask function is none of those that transformers builds; it was evaluated at every pair.
 
     Attributes:
@@ -41,7 +43,7 @@ class UnknownMaskWarning(UserWarning):
         self.name = name
 
 
-class MaterializedMaskWarning(UserWarning):
+class MaterializedMaskWarning(Copied, UserWarning):
     """A model takes its mask apart, so the pairs were written out: exact, but queries x keys.
 
     Attributes:
@@ -53,7 +55,7 @@ class MaterializedMaskWarning(UserWarning):
         self.operation = operation
 
 
-class OwnAttentionWarning(UserWarning):
+class OwnAttentionWarning(Copied, UserWarning):
     """A model asks no AttentionInterface: ``attn_implementation="attnmask"`` was taken for "eager".
 
     Attributes:

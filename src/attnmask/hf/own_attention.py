@@ -5,23 +5,23 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any
 
 from transformers import AttentionInterface, PreTrainedModel
 
 from attnmask.hf.model_mask import NAME
 from attnmask.hf.notices import OwnAttentionWarning
+from attnmask.hf.patches import replace_attribute, replace_entry
 
 
-@cache
 def keep_own_attention() -> None:
-    """Let transformers make models of their own attention under "eager" where it is told our name; once.
+    """Let transformers make models of their own attention under "eager" where it is told our name.
 
     Under our name they would be handed masks that they add to scores, or invert.
     """
     check: Any = PreTrainedModel._check_and_adjust_attn_implementation  # pyright: ignore
-    PreTrainedModel._check_and_adjust_attn_implementation = _keeping(check)  # pyright: ignore
+    replace_attribute(PreTrainedModel, "_check_and_adjust_attn_implementation", _keeping(check))
 
 
 def _keeping(original: Callable[..., str]) -> Callable[..., str]:
@@ -48,5 +48,5 @@ def _asks_interface(names: dict[str, Any]) -> bool:
 def _fill_tables(names: dict[str, Any]) -> None:
     """Let layers be chosen under our name where a module keeps them by implementation, as GIT does for its texts."""
     for name, table in names.items():
-        if name.endswith("_ATTENTION_CLASSES"):
-            table.setdefault(NAME, table["eager"])
+        if name.endswith("_ATTENTION_CLASSES") and NAME not in table:
+            replace_entry(table, NAME, table["eager"])

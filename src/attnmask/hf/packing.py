@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import Any
 
+from torch import Tensor
+
+from attnmask.calls import public
 from attnmask.compile.algebra import intersect
 from attnmask.compile.facts import is_full
 from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError, UnsupportedModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
+from attnmask.hf.token_mask import described
+from attnmask.mask.arguments import instance_of
 
 # What no mask of attention keeps apart.
 MIXING = {
@@ -62,6 +63,7 @@ _current: ContextVar[Packed | None] = ContextVar("attnmask_packed", default=None
 
 
 @contextmanager
+@public
 def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
     """Run a model with ``attn_implementation="attnmask"`` under a plan, and under its layers' own masks besides.
 
@@ -88,11 +90,20 @@ def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
     >>> torch.allclose(both[2:], alone, atol=1e-6)
     True
     """
+    instance_of(Plan, plan, "plan", "packed", "compile the mask: compile(documents(lengths=...), q=T)")
+    if weights is not None:
+        _check_weights(weights, plan.K)
     token = _current.set(Packed(plan, weights))
     try:
         yield
     finally:
         _current.reset(token)
+
+
+def _check_weights(weights: Any, tokens: int) -> None:
+    if not isinstance(weights, Tensor) or not weights.is_floating_point() or weights.shape != (tokens,):
+        fix = f"give a floating-point tensor ({tokens},)"
+        raise ArgumentError(f"weights are {described(weights)}", where="packed(weights=)", fix=fix)
 
 
 def current() -> Packed | None:

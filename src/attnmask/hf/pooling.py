@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError
 from attnmask.hf.packed_mask import PackedMask
-from attnmask.hf.token_mask import tokens_of
+from attnmask.hf.token_mask import described, tokens_of
 from attnmask.mask.arguments import one_of
 
 WHERE = "pool(hidden, attention_mask)"
@@ -23,12 +25,14 @@ class Pool(StrEnum):
     LAST = "last"
 
 
-def pool(hidden: Tensor, attention_mask: Tensor, how: str = "mean", *, weights: Tensor | None = None) -> Tensor:
+@public
+def pool(hidden: Tensor, attention_mask: Any, how: str = "mean", *, weights: Tensor | None = None) -> Tensor:
     """Pool the hidden states of a padded batch, on whichever side it is padded.
 
     Args:
         hidden: (B, L, D), floating point. What stands at padding, NaN included, reaches neither result nor gradient.
-        attention_mask: (B, L), 1 or True for a token; or a PackedMask, whose N documents are pooled each by itself.
+        attention_mask: (B, L), 1 or True for a token: a tensor, an array or lists; or a PackedMask, whose N documents
+            are pooled each by itself.
         how: "mean" of the tokens, "cls" for the first token, "last" for the last.
         weights: how much each token counts in the mean, (B, L), floating point, 0 or more; those of a PackedMask if
             left out, else 1. 2 is the token standing there twice, 0 as it being away. Gradients reach them.
@@ -55,9 +59,11 @@ def pool(hidden: Tensor, attention_mask: Tensor, how: str = "mean", *, weights: 
     if weights is not None:
         _check_weights(weights, tokens, wanted)
     if isinstance(attention_mask, PackedMask):
-        lengths = torch.from_numpy(attention_mask.documents.lengths).to(hidden.device)
+        layout = attention_mask.documents
+        at, lengths = (torch.from_numpy(x).to(hidden.device) for x in (layout.places(), layout.lengths))
         own = attention_mask.weights if weights is None else weights
-        return pool_packed(hidden[tokens], lengths, wanted, None if own is None else own.to(hidden.device)[tokens])
+        of_tokens = None if own is None else own.to(hidden.device).flatten()[at]
+        return pool_packed(hidden.flatten(0, 1)[at], lengths, wanted, of_tokens)
     if wanted is Pool.MEAN:
         return _mean(hidden, tokens, weights)
     order = torch.arange(hidden.shape[1], device=hidden.device)
@@ -81,27 +87,34 @@ def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
     return hidden.masked_fill(away[..., None], 0) * weights[..., None]
 
 
-def _tokens(hidden: Tensor, attention_mask: Tensor) -> Tensor:
-    tokens = tokens_of(attention_mask, WHERE).to(hidden.device)
-    if hidden.ndim != 3 or not hidden.is_floating_point() or tokens.shape != hidden.shape[:2]:
+def _tokens(hidden: Any, attention_mask: Any) -> Tensor:
+    tokens = tokens_of(attention_mask, WHERE)
+    fits = isinstance(hidden, Tensor) and hidden.ndim == 3 and hidden.is_floating_point()
+    if not fits or tokens.shape != hidden.shape[:2]:
         raise ArgumentError(
-            f"hidden is {tuple(hidden.shape)} {hidden.dtype}, attention_mask {tuple(tokens.shape)}",
+            f"hidden is {described(hidden)}, attention_mask {tuple(tokens.shape)}",
             where=WHERE,
             fix="give floating-point (B, L, D) and (B, L)",
         )
+    tokens = tokens.to(hidden.device)
     empty = (~tokens.any(1)).nonzero()
     if len(empty):
         raise ArgumentError(f"item {int(empty[0])} has no token", where=WHERE, fix="leave it out of the batch")
     return tokens
 
 
-def _check_weights(weights: Tensor, tokens: Tensor, how: Pool) -> None:
+def _check_weights(weights: Any, tokens: Tensor, how: Pool) -> None:
     where = "pool(weights=)"
     if how is not Pool.MEAN:
         raise ArgumentError(f"how is {how.value!r}: one token has no weight", where=where, fix='give how="mean"')
-    if weights.shape != tokens.shape or not weights.is_floating_point():
+    if (
+        not isinstance(weights, Tensor)
+        or weights.shape != tokens.shape
+        or not weights.is_floating_point()
+        or weights.is_meta
+    ):
         raise ArgumentError(
-            f"weights are {tuple(weights.shape)} {weights.dtype}, attention_mask {tuple(tokens.shape)}",
+            f"weights are {described(weights)}, attention_mask {tuple(tokens.shape)}",
             where=where,
             fix="give floating-point (B, L)",
         )

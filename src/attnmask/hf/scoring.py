@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.borrowing import borrowed
 from attnmask.hf.encoding import BatchOrder, Row, batches_of, check_vocabulary, row_of_texts
 from attnmask.hf.families import most_tokens
-from attnmask.hf.packable import encoder_of
+from attnmask.hf.packable import encoder_of, transformers_model
 from attnmask.hf.packing import packed
 from attnmask.hf.tokens import tokens_of_texts
 from attnmask.mask.arguments import whole_number
@@ -45,6 +46,7 @@ class Scores:
             return np.exp(-self.log_likelihoods / self.tokens)
 
 
+@public
 def score(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -56,7 +58,8 @@ def score(
     """Score texts padding-free: each the same as if it ran alone.
 
     Args:
-        model: a decoder with its language-model head, of the families that ``encode`` takes.
+        model: a decoder with its language-model head, of the families that ``encode`` takes; with PEFT's adapters or
+            without.
         tokenizer: its tokenizer. texts: N strings with something in them.
         max_length: tokens at which a text is cut; what tokenizer and model take if left out.
         token_budget: tokens of a batch, at most; a longer text is a batch of its own. Logits take it times the
@@ -78,7 +81,8 @@ def score(
     >>> score(transformers.GPT2LMHeadModel(config), tokenizer, ["Two words", "and then three more"]).tokens
     array([3, 5])
     """
-    base, family = encoder_of(model)
+    model = transformers_model(model, "score(model=)")
+    base, family = encoder_of(model, "score(model=)")
     if not family.causal or model.get_output_embeddings() is None:
         raise UnsupportedModelError(
             f"{type(model).__name__} predicts no next token", where="score(model=)", fix="load AutoModelForCausalLM"

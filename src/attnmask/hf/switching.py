@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from attnmask.hf.model_mask import NAME
 from attnmask.hf.sharing import Sharing
@@ -14,26 +18,59 @@ if TYPE_CHECKING:
 _switched = Sharing()
 
 
-def under_attnmask(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Switch a model; the last to leave puts back what the first found."""
+@contextmanager
+def under_attnmask(model: PreTrainedModel) -> Generator[None]:
+    """Switch a model; the last to leave puts back what the first found.
+
+    The config says which attention runs, and other models may share it: meanwhile the model has a copy of its own.
+    """
     from attnmask.hf.interface import register
 
     register()
-    # A model and its part without the head share a config, and it is what says which attention runs.
-    return _switched.using(id(model.config), lambda: _switch(model))
-
-
-def _switch(model: PreTrainedModel) -> ExitStack:
-    """What undoes it; undone at once where it fails halfway."""
     with ExitStack() as undo:
-        found = _implementations(model.config)
-        undo.callback(lambda: model.set_attn_implementation(found))
-        model.set_attn_implementation(NAME)
-        return undo.pop_all()
+        switch_modules(model, undo)
+        yield
 
 
-def _implementations(config: Any) -> dict[str, str]:
-    """What each part of a model runs under: its vision tower may run under another than its text."""
-    parts: dict[str, Any] = {name: getattr(config, name, None) for name in config.sub_configs}
-    found = {"": config} | {name: part for name, part in parts.items() if part is not None}
-    return {name: str(part._attn_implementation) for name, part in found.items()}
+def switch_modules(model: PreTrainedModel, undo: ExitStack) -> None:
+    """Give a model configs of its own, and set our implementation there, until ``undo`` is closed."""
+    copies: dict[int, Any] = {}
+    for module in model.modules():
+        found = _configs(module)
+        if found:
+            # A model and its part without the head share these modules, whoever switches them first.
+            undo.enter_context(_switched.using(module, lambda own=module, its=found: _with_copies(own, its, copies)))
+    model.set_attn_implementation(NAME)
+
+
+def give_own_configs(model: PreTrainedModel) -> None:
+    """Let a model share no config with others, for good."""
+    copies: dict[int, Any] = {}
+    for module in model.modules():
+        _with_copies(module, _configs(module), copies)
+
+
+def _configs(module: nn.Module) -> dict[str, Any]:
+    from transformers.configuration_utils import PreTrainedConfig
+
+    return {name: value for name, value in vars(module).items() if isinstance(value, PreTrainedConfig)}
+
+
+def _with_copies(module: nn.Module, found: Mapping[str, Any], copies: dict[int, Any]) -> ExitStack:
+    """What puts a module's configs back."""
+    undo = ExitStack()
+    for name, config in found.items():
+        setattr(module, name, _copied(config, copies))
+        undo.callback(setattr, module, name, config)
+    return undo
+
+
+def _copied(config: Any, copies: dict[int, Any]) -> Any:
+    """The copy of a config, of its parts too; one for all modules that share it."""
+    if id(config) not in copies:
+        own = copies[id(config)] = copy(config)
+        for name in config.sub_configs:
+            part = getattr(config, name, None)
+            if part is not None:
+                setattr(own, name, _copied(part, copies))
+    return copies[id(config)]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, AutoModel, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedModel
+
+from attnmask.calls import public
+from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.mask.arguments import shown, whole_number
 
 if TYPE_CHECKING:  # releases before 5 call it PretrainedConfig
     from transformers import PreTrainedConfig
 
+WHERE = "tiny_model(model_type=)"
 VOCABULARY = 160
 WINDOW = 8
 HEADS = 4
@@ -91,35 +97,53 @@ OF_FILES = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
-def tiny_config(model_type: str) -> PreTrainedConfig:
+def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> PreTrainedConfig:
     """The config of an architecture with every size that is known shrunk, and one layer of each kind it has.
 
     Args:
         model_type: as in ``config.model_type``, such as "llama".
+        changes: values that the config gets instead; those of an inner config in a mapping under its name.
 
     Raises:
-        KeyError: transformers has no such architecture.
+        ArgumentError: transformers has no such architecture.
     """
-    return _shrunk(CONFIG_MAPPING[model_type])
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type, list(CONFIG_MAPPING)) if isinstance(model_type, str) else []
+        fix = f"give {' or '.join(map(repr, near))}" if near else "give one of transformers, such as 'llama'"
+        raise ArgumentError(f"there is no model type {shown(model_type)}", where="tiny_model(model_type=)", fix=fix)
+    return _shrunk(CONFIG_MAPPING[model_type], changes)
 
 
-def tiny_model(model_type: str, seed: int = 0) -> PreTrainedModel:
+@public
+def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None = None) -> PreTrainedModel:
     """A model without a head, its weights drawn so large that a wrong mask shows, in evaluation mode, under eager.
 
     With the usual 0.02 all scores are nearly 0, every key weighs the same, and masks that differ a little pass.
 
     Args:
-        model_type: as in ``config.model_type``. seed: of the weights.
+        model_type: as in ``config.model_type``. seed: of the weights. changes: as in ``tiny_config``.
+
+    Raises:
+        ArgumentError: transformers has no such architecture. UnsupportedModelError: it has no model without a head.
 
     Source: attnmask.
 
     >>> type(tiny_model("llama")).__name__
     'LlamaModel'
     """
-    torch.manual_seed(seed)
-    config = tiny_config(model_type)
+    whole_number(seed, "seed", "tiny_model")
+    config = tiny_config(model_type, changes)
     config._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    return _with_large_weights(cast(PreTrainedModel, AutoModel.from_config(config)))  # pyright: ignore[reportUnknownMemberType]
+    kind: Any = MODEL_MAPPING.get(type(config), None)
+    if kind is None:
+        raise UnsupportedModelError(
+            f"transformers has no model without a head for {model_type!r}", where=WHERE, fix="give another model_type"
+        )
+    # Some types have several models, of which the config names one.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = cast(Any, kind[0] if isinstance(kind, tuple) else kind)(config)
+        return _with_large_weights(cast(PreTrainedModel, made))
 
 
 def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
@@ -128,10 +152,11 @@ def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int =
     Args:
         kind: its class. config: its config. seed: of the weights.
     """
-    torch.manual_seed(seed)
     small = _shrunk(type(config), _switches(config))
     small._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
-    return _with_large_weights(kind(small).float())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _with_large_weights(kind(small).float())
 
 
 def _switches(config: PreTrainedConfig) -> dict[str, Any]:
@@ -152,8 +177,9 @@ def _with_large_weights(model: PreTrainedModel) -> PreTrainedModel:
     return model.eval()
 
 
-def _shrunk(kind: type[PreTrainedConfig], switches: Mapping[str, Any] | None = None) -> PreTrainedConfig:
+def _shrunk(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = None) -> PreTrainedConfig:
     own = kind()
+    changed = changed or {}
     given: dict[str, Any] = {
         name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")
     }
@@ -174,12 +200,15 @@ def _shrunk(kind: type[PreTrainedConfig], switches: Mapping[str, Any] | None = N
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
     inner: dict[str, Any] = {name: getattr(own, name, None) for name in cast(dict[str, Any], own.sub_configs)}
     parts = {
-        name: _shrunk(cast("type[PreTrainedConfig]", type(part))) for name, part in inner.items() if part is not None
+        name: _shrunk(cast("type[PreTrainedConfig]", type(part)), changed.get(name))
+        for name, part in inner.items()
+        if part is not None
     }
-    changes: dict[str, Any] = sizes | tokens | parts | dict(switches or {})
+    changes: dict[str, Any] = sizes | tokens | parts
     if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares
         changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
     changes |= {name: value for name, value in {**OWN, **OF_TYPE.get(kind.model_type, {})}.items() if name in given}
+    changes |= {name: value for name, value in changed.items() if name not in parts}
     return kind(**{name: value for name, value in changes.items() if not _is_derived(kind, name)})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TEXTS_AT_ONCE = 1024
+SHOWN = 5  # texts that an error names
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ def tokens_of_texts(
     max_length: int | None,
     weighting: Weighting | None,
     who: str = "encode",
+    *,
+    change: Callable[[str], str] | None = None,
+    skips_empty: bool = False,
 ) -> Tokens:
     """Tokenise texts, special tokens included.
 
@@ -60,23 +64,27 @@ def tokens_of_texts(
         max_length: tokens at which a text is cut; None for what tokenizer and model take.
         weighting: weights of words, if any.
         who: the function that asks, for errors.
+        change: what is done to each text first.
+        skips_empty: whether texts with nothing in them have no tokens, instead of being an error.
 
     Raises:
-        ArgumentError: no list of strings, a blank text, a text without a token or a weight, or an unusable limit.
+        ArgumentError: no list of strings, blank texts, a text without a token or a weight, or an unusable limit.
 
     Warns:
         TruncationWarning, WordNotFoundWarning.
     """
     _check_texts(texts, who)
+    if not skips_empty:
+        _check_filled(np.array([_is_blank(text) for text in texts], dtype=bool), "empty", who)
     limit = _limit(tokenizer, positions, max_length, who)
     parts: list[Tokens] = []
     cut: list[int] = []
     for first in range(0, len(texts), TEXTS_AT_ONCE):
-        part, too_long = _part(tokenizer, list(texts[first : first + TEXTS_AT_ONCE]), limit, weighting)
+        part, too_long = _part(tokenizer, list(texts[first : first + TEXTS_AT_ONCE]), limit, weighting, change)
         parts.append(part)
         cut += [first + i for i in too_long]
     tokens = _joined(parts)
-    _check_tokens(tokens, who)
+    _check_tokens(tokens, who, skips_empty)
     if cut:
         warnings.warn(TruncationWarning(len(cut), cut[0], limit, len(texts)), stacklevel=3)
     if weighting is not None:
@@ -85,15 +93,24 @@ def tokens_of_texts(
 
 
 def _part(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int, weighting: Weighting | None
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    limit: int,
+    weighting: Weighting | None,
+    change: Callable[[str], str] | None,
 ) -> tuple[Tokens, list[int]]:
-    """The tokens of some texts, and which of the texts were cut."""
+    """The tokens of some texts, none of those that are blank, and which of the texts were cut."""
+    blank = [i for i, text in enumerate(texts) if _is_blank(text)]
+    texts = texts if change is None else [*map(change, texts)]
     options: dict[str, Any] = {
         "verbose": False,
         "return_attention_mask": False,
         "return_offsets_mapping": weighting is not None,
     }
     columns: dict[str, list[list[Any]]] = dict(tokenizer(texts, **options))
+    for column in columns.values():
+        for i in blank:
+            column[i] = []
     cut = [i for i, ids in enumerate(columns["input_ids"]) if len(ids) > limit]
     if cut:
         # Only the tokenizer knows which special tokens a cut text still ends with.
@@ -144,22 +161,35 @@ def _check_texts(texts: Sequence[str], who: str) -> None:
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise ArgumentError(f"texts[{i}] is {type(text).__name__}", where=where, fix="give a list of strings")
-        if not text or text.isspace():
-            raise ArgumentError(f"texts[{i}] is empty", where=where, fix="leave such texts out")
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise ArgumentError(
                 f"texts[{i}] holds half a character, a lone surrogate", where=where, fix="decode as UTF-8"
             )
 
 
-def _check_tokens(tokens: Tokens, who: str) -> None:
-    if not tokens.lengths.all():
-        at = int(np.flatnonzero(tokens.lengths == 0)[0])
-        raise ArgumentError(f"texts[{at}] has no token", where=f"{who}(texts=)", fix="leave such texts out")
-    if tokens.weights is not None and len(tokens.lengths):
-        weighted = np.add.reduceat(tokens.weights, np.cumsum(tokens.lengths) - tokens.lengths) > 0
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _check_filled(empty: NDArray[np.bool_], what: str, who: str) -> None:
+    """Raise with the texts that are empty, or hold no token."""
+    first, *others = np.flatnonzero(empty).tolist() or [None]
+    if first is None:
+        return
+    more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+    too = f", and so are {', '.join(f'texts[{i}]' for i in others[:SHOWN])}{more}" if others else ""
+    zero = ', or give on_empty="zero"' if who == "encode" else ""
+    raise ArgumentError(f"texts[{first}] is {what}{too}", where=f"{who}(texts=)", fix=f"leave such texts out{zero}")
+
+
+def _check_tokens(tokens: Tokens, who: str, skips_empty: bool) -> None:
+    if not skips_empty:
+        _check_filled(tokens.lengths == 0, "without a token", who)
+    if tokens.weights is not None and len(tokens.weights):
+        firsts = (np.cumsum(tokens.lengths) - tokens.lengths)[tokens.lengths > 0]
+        weighted = np.add.reduceat(tokens.weights, firsts) > 0
         if not weighted.all():
-            at = int(np.flatnonzero(~weighted)[0])
+            at = int(np.flatnonzero(tokens.lengths)[np.flatnonzero(~weighted)[0]])
             raise ArgumentError(
                 f"all tokens of texts[{at}] weigh 0", where="encode(token_weights=)", fix="leave such texts out"
             )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from attnmask.calls import public
 from attnmask.compile.plan import Plan, compile
 from attnmask.errors import ArgumentError
 from attnmask.hf.packed_mask import PackedMask
-from attnmask.hf.token_mask import tokens_of
+from attnmask.hf.token_mask import described, tokens_of
+from attnmask.mask.arguments import instance_of
 from attnmask.mask.atoms import documents
 
 
@@ -43,7 +46,8 @@ class TokenPlaces:
         return compile(documents(lengths=self.lengths.cpu().numpy()), q=len(self.at))
 
 
-def unpad(x: Tensor, attention_mask: Tensor) -> tuple[Tensor, TokenPlaces]:
+@public
+def unpad(x: Tensor, attention_mask: Any) -> tuple[Tensor, TokenPlaces]:
     """Take the tokens out of a padded batch.
 
     Args:
@@ -71,16 +75,19 @@ def unpad(x: Tensor, attention_mask: Tensor) -> tuple[Tensor, TokenPlaces]:
     where = "unpad(x, attention_mask)"
     tokens = tokens_of(attention_mask, where)
     if not isinstance(x, Tensor) or x.shape[:2] != tokens.shape:
-        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ArgumentError(
-            f"x is {got}, attention_mask {tuple(tokens.shape)}", where=where, fix="give (B, L, ...) and (B, L)"
+            f"x is {described(x)}, attention_mask {tuple(tokens.shape)}", where=where, fix="give (B, L, ...) and (B, L)"
         )
-    at = tokens.flatten().nonzero()[:, 0].to(x.device)
-    packed = isinstance(attention_mask, PackedMask)
-    lengths = torch.from_numpy(attention_mask.documents.lengths) if packed else tokens.sum(1)
+    if isinstance(attention_mask, PackedMask):
+        layout = attention_mask.documents
+        at, lengths = torch.from_numpy(layout.places()), torch.from_numpy(layout.lengths)
+    else:
+        at, lengths = tokens.flatten().nonzero()[:, 0], tokens.sum(1)
+    at = at.to(x.device)
     return x.flatten(0, 1)[at], TokenPlaces((x.shape[0], x.shape[1]), at, lengths.to(x.device))
 
 
+@public
 def repad(rows: Tensor, places: TokenPlaces) -> Tensor:
     """Put tokens back where they stood, and 0 at padding.
 
@@ -96,10 +103,12 @@ def repad(rows: Tensor, places: TokenPlaces) -> Tensor:
 
     Source: the ``pad_input`` of flash-attention's bert_padding.
     """
+    instance_of(TokenPlaces, places, "places", "repad", "give what unpad returned")
     if not isinstance(rows, Tensor) or rows.shape[:1] != places.at.shape:
-        got = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
         raise ArgumentError(
-            f"rows is {got}, places has {len(places.at)} tokens", where="repad(rows, places)", fix="give (T, ...)"
+            f"rows is {described(rows)}, places has {len(places.at)} tokens",
+            where="repad(rows, places)",
+            fix="give (T, ...)",
         )
     batch = rows.new_zeros(places.shape[0] * places.shape[1], *rows.shape[1:])
     return batch.index_copy(0, places.at.to(rows.device), rows).view(*places.shape, *rows.shape[1:])

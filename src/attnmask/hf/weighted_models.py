@@ -9,11 +9,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.model_mask import NAME
-from attnmask.hf.switching import under_attnmask
+from attnmask.hf.packable import transformers_model
+from attnmask.hf.switching import give_own_configs, under_attnmask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,7 +79,8 @@ _current: ContextVar[_Weights | None] = ContextVar("attnmask_weights", default=N
 
 
 @contextmanager
-def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
+@public
+def weighted(model: PreTrainedModel, weights: ArrayLike | Tensor) -> Generator[None]:
     """Run a model with weights of its tokens, in inference, in training and in generation.
 
     Inside, the model runs under ``attn_implementation="attnmask"``, and in each layer the un-normalised attention to
@@ -84,12 +90,14 @@ def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
 
     Args:
         model: of transformers, with any head; no encoder-decoder.
-        weights: 0 or more, floating point, (B, L) or (L,) for all, in the order of ``input_ids``.
+        weights: 0 or more, (B, L) or (L,) for all, in the order of ``input_ids``: what ``token_weights`` returns for a
+            text, a list of numbers, an array of NumPy or a tensor.
 
     Raises:
         UnsupportedModelError: an encoder-decoder, a decoder that is given an encoder's states, or a model of which no
             layer asks for the weights.
-        ArgumentError: weights that are no tensor (B, L) or (L,), or do not fit what the model is run on.
+        ArgumentError: weights that are no finite numbers (B, L) or (L,), 0 or more, or do not fit what the model is
+            run on.
 
     Source: attnmask; see ``attention(weights=)``.
 
@@ -102,9 +110,10 @@ def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
     >>> torch.allclose(without_5[0, [0, 2]], masked[0, [0, 2]], atol=1e-6)
     True
     """
-    _check_model(model)
-    own = _weights_of(model, weights)
-    with under_attnmask(model), ExitStack() as undo:
+    inner = _check_model(model)
+    values = _values_of(weights, inner)
+    with under_attnmask(inner), ExitStack() as undo:
+        own = _Weights(values, _configs_of_text(inner), _current.get())
 
         def wake(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
             if _current.get() is own:  # and not those of another thread
@@ -116,15 +125,16 @@ def weighted(model: PreTrainedModel, weights: Tensor) -> Generator[None]:
                 own.asleep = shared
 
         # The decoder asks under the config of its encoder; others make masks for generation outside of forward.
-        own.asleep = shared = bool(getattr(model.config, "is_encoder_decoder", False))
-        undo.callback(model.register_forward_pre_hook(wake, with_kwargs=True).remove)
-        undo.callback(model.register_forward_hook(sleep, always_call=True).remove)
+        own.asleep = shared = bool(getattr(inner.config, "is_encoder_decoder", False))
+        undo.callback(inner.register_forward_pre_hook(wake, with_kwargs=True).remove)
+        undo.callback(inner.register_forward_hook(sleep, always_call=True).remove)
         undo.callback(_current.set, own.outer)
         _current.set(own)
         yield
         own.check_used()
 
 
+@public
 def accept_weights(model: PreTrainedModel) -> ExitStack:
     """Let a model take ``weights=`` in its batches, beside input_ids: (B, L), as ``weighted`` takes them.
 
@@ -145,16 +155,17 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
     """
     from attnmask.hf.interface import register
 
-    _check_model(model)
+    inner = _check_model(model)
     register()
-    model.set_attn_implementation(NAME)
+    give_own_configs(inner)
+    inner.set_attn_implementation(NAME)
     running: ContextVar[_Weights | None] = ContextVar("attnmask_weights_of_batch", default=None)
 
     def take(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         weights = kwargs.pop("weights", None)
         if weights is not None:
             _check_one_text(kwargs)
-            own = _weights_of(model, weights)
+            own = _Weights(_values_of(weights, inner), _configs_of_text(inner), _current.get())
             running.set(own)
             _current.set(own)
         return args, kwargs
@@ -168,8 +179,8 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
                 own.check_used()
 
     undo = ExitStack()
-    undo.callback(model.register_forward_pre_hook(take, with_kwargs=True).remove)
-    undo.callback(model.register_forward_hook(leave, always_call=True).remove)
+    undo.callback(inner.register_forward_pre_hook(take, with_kwargs=True).remove)
+    undo.callback(inner.register_forward_hook(leave, always_call=True).remove)
     return undo
 
 
@@ -189,11 +200,19 @@ def weights_of_keys(keys: range, tokens: int, batch: int, config: Any) -> Tensor
     return nn.functional.pad(current.values, (0, missing), value=1.0)[:, keys.start : keys.stop]
 
 
-def _weights_of(model: PreTrainedModel, weights: Any) -> _Weights:
-    if not isinstance(weights, Tensor) or weights.ndim not in (1, 2) or not weights.is_floating_point():
-        kind = f"{tuple(weights.shape)} {weights.dtype}" if isinstance(weights, Tensor) else type(weights).__name__
-        raise ArgumentError(f"weights are {kind}", where=WHERE, fix="give a floating-point tensor (B, L) or (L,)")
-    return _Weights(weights if weights.ndim == 2 else weights[None], _configs_of_text(model), _current.get())
+def _values_of(weights: Any, model: PreTrainedModel) -> Tensor:
+    """Weights as a tensor (B, L); each attention checks that they are finite and 0 or more."""
+    kind = type(weights).__name__
+    fix = "give floating-point numbers (B, L), or (L,) for all texts, such as token_weights returns"
+    try:
+        values = weights if isinstance(weights, Tensor) else torch.as_tensor(np.asarray(weights), device=model.device)
+    except (ValueError, TypeError, RuntimeError):
+        raise ArgumentError(f"weights are {kind}, no array of numbers", where=WHERE, fix=fix) from None
+    if not isinstance(weights, Tensor) and values.dtype == torch.int64:
+        values = values.float()
+    if values.ndim not in (1, 2) or not values.is_floating_point():
+        raise ArgumentError(f"weights are {tuple(values.shape)} {values.dtype}", where=WHERE, fix=fix)
+    return values if values.ndim == 2 else values[None]
 
 
 def _configs_of_text(model: PreTrainedModel) -> frozenset[int]:
@@ -203,13 +222,16 @@ def _configs_of_text(model: PreTrainedModel) -> frozenset[int]:
     return frozenset(id(config) for config in (text, *others) if type(config) is type(text))
 
 
-def _check_model(model: PreTrainedModel) -> None:
+def _check_model(model: Any) -> PreTrainedModel:
+    """The model of transformers in what is given, if it reads one text."""
+    model = transformers_model(model, f"{WHERE}(model)")
     if "decoder_input_ids" in inspect.signature(model.forward).parameters:
         raise UnsupportedModelError(
             f"{type(model).__name__} has two texts, and weights are of one",
             where=WHERE,
             fix="weigh its encoder alone, model.get_encoder()",
         )
+    return model
 
 
 def _check_one_text(kwargs: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import public
 from attnmask.errors import ArgumentError
 from attnmask.hf.notices import WordNotFoundWarning
 from attnmask.mask.arguments import is_whole
@@ -23,6 +24,7 @@ WHERE = "token_weights"
 Offsets = Sequence[tuple[int, int]]
 
 
+@public
 def token_weights(
     tokenizer: PreTrainedTokenizerBase, text: str, words: Mapping[str, float], *, max_length: int | None = None
 ) -> NDArray[np.float32]:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray, IntArray
-from attnmask.errors import AmbiguousError, ArgumentError
+from attnmask.errors import AmbiguousError, ArgumentError, AttnMaskError
 from attnmask.mask.frozen import FrozenArray, as_array
 
 Choice = TypeVar("Choice", bound=Enum)
 LARGEST = np.iinfo(np.int32).max
+MOST_BITS_SHOWN, LONGEST_SHOWN = 256, 80
+OR_SAY = '; or say polarity="attends" or polarity="masked_out", what a 1 is'
 
 
 def whole_number(value: Any, name: str, where: str, least: int = 0) -> int:
     """A whole number from ``least`` to 2**31 - 1."""
     if not is_whole(value) or not least <= value <= LARGEST:
         raise ArgumentError(
-            f"{name} is {value!r}", where=f"{where}({name}=)", fix=f"give a whole number, {least} or more, below 2**31"
+            f"{name} is {shown(value)}",
+            where=f"{where}({name}=)",
+            fix=f"give a whole number, {least} or more, below 2**31",
         )
     return int(value)
 
@@ -35,10 +40,25 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def shown(value: Any) -> str:
+    """A value as an error prints it: cut short, since a whole number or a list may have any length."""
+    if is_whole(value) and int(value).bit_length() > MOST_BITS_SHOWN:
+        return f"a number of {int(value).bit_length():,} bits"
+    try:
+        text = repr(value)
+    except ValueError:  # it holds a number of more digits than Python prints
+        return f"a {type(value).__name__} of numbers too long to print"
+    except Exception:  # a person's own __repr__, which may raise anything
+        return type(value).__name__
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
 def position_count(value: Any, name: str, where: str) -> int:
     """A whole number of positions, of either sign."""
     if not is_whole(value) or abs(int(value)) > LARGEST:
-        raise ArgumentError(f"{name} is {value!r}", where=where, fix="give a whole number of positions, within 2**31")
+        raise ArgumentError(
+            f"{name} is {shown(value)}", where=where, fix="give a whole number of positions, within 2**31"
+        )
     return int(value)
 
 
@@ -54,11 +74,11 @@ def first_position(value: Any, q: int, k: int, where: str) -> int:
 
 def one_of(kind: type[Choice], value: Any, name: str, where: str) -> Choice:
     """A member of an enum, from its value."""
-    try:
-        return kind(value)
-    except ValueError:
+    found = [member for member in kind if isinstance(value, str) and member.value == value]
+    if not found:
         names = ", ".join(repr(member.value) for member in kind)
-        raise ArgumentError(f"{name} is {value!r}", where=f"{where}({name}=)", fix=f"give one of {names}") from None
+        raise ArgumentError(f"{name} is {shown(value)}", where=f"{where}({name}=)", fix=f"give one of {names}")
+    return found[0]
 
 
 def exactly_one(given: Mapping[str, Any], where: str) -> tuple[str, Any]:
@@ -96,7 +116,7 @@ def ids_per_position(value: Any, name: str, where: str) -> IntArray:
 
 
 def bool_array(value: Any, name: str, where: str, dims: tuple[int, ...]) -> BoolArray:
-    """A bool array of one of the given numbers of axes, from bools or 0/1 integers."""
+    """Which pairs attend: a bool array of one of the given numbers of axes, from bools or 0/1 integers."""
     array, place = as_array_checked(value, name, where), f"{where}({name}=)"
     if array.ndim not in dims or 0 in array.shape[:-2]:
         raise ArgumentError(
@@ -104,26 +124,98 @@ def bool_array(value: Any, name: str, where: str, dims: tuple[int, ...]) -> Bool
         )
     if array.dtype.kind == "f" and array.size:
         raise AmbiguousError(
-            f"{name} holds floats, which may mean 1 for a token or 0 for a token (an additive mask)",
+            f"{name} holds floats, which may mean 1 for a pair that attends or 0 for one (an additive mask)",
             where=place,
             fix="give bools or 0/1 integers, 1 attends; lift an additive mask with lift('additive', array)",
         )
-    if (array.size and array.dtype.kind not in "biu") or not np.isin(array, (0, 1)).all():
-        raise ArgumentError(f"{name} holds values other than 0 and 1", where=place, fix="1 attends, 0 does not")
-    return array.astype(bool)
+    other = (array != 0) & (array != 1)
+    if other.any():
+        raise ArgumentError(
+            f"{first_element(array, other, name)}, neither 0 nor 1", where=place, fix="1 attends, 0 does not"
+        )
+    return array == 1
+
+
+def keep_mask(
+    value: Any, name: str, where: str, dims: tuple[int, ...] = (1, 2), *, polarity_given: bool | None = None
+) -> BoolArray:
+    """Which positions hold 1, of a mask that says of each position whether it is a token.
+
+    Bools, integers 0 and 1, and floats of exactly 0.0 and 1.0 are read alike. Floats of 0.0 alone are refused: as a
+    mask that is added to the scores they would keep every token, as a mask of tokens none.
+
+    Args:
+        value: nested lists, an array of NumPy or JAX, or a tensor of any dtype on any device.
+        name: of the argument. where: who asks, for errors. dims: numbers of axes that are taken.
+        polarity_given: whether the caller has said what a 1 means, so that zeros alone have one reading; None where
+            it cannot be said.
+
+    Returns:
+        bool, in the shape of the value.
+
+    Raises:
+        ArgumentError: other axes, no items, or a value other than 0 and 1, with where it stands.
+        AmbiguousError: floats of 0.0 alone.
+    """
+    array = _array_at(value, name, where)
+    if array.ndim not in dims or 0 in array.shape[:-1]:
+        axes = " or ".join({1: "(L,)", 2: "(B, L)"}[count] for count in dims)
+        raise ArgumentError(
+            f"{name} has shape {array.shape}", where=where, fix=f"give {axes}, B 1 or more, 1 for a token"
+        )
+    ones = array == 1
+    other = ~(ones | (array == 0))
+    if other.any():
+        raise ArgumentError(
+            f"{first_element(array, other, name)}, neither 1 (a token) nor 0 (padding)",
+            where=where,
+            fix="of a mask added to the scores give mask == 0; weights of tokens are for hf.weighted and hf.pool",
+        )
+    if array.dtype.kind == "f" and array.size and not ones.any() and not polarity_given:
+        raise AmbiguousError(
+            f"{name} {array.shape} holds 0.0 alone: no token, or nothing masked if it is to be added to the scores",
+            where=where,
+            fix="give bools or integers, 1 for a token" + (OR_SAY if polarity_given is False else ""),
+        )
+    return ones
+
+
+def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:
+    """The first wanted element and where it stands, such as ``array[0, 2] is -3.5``."""
+    at = tuple(int(index) for index in np.unravel_index(np.argmax(wanted), wanted.shape))
+    index = f"[{', '.join(map(str, at))}]" if at else ""
+    return f"{name}{index} is {array[at]:g}"
+
+
+def flag(value: Any, name: str, where: str) -> bool:
+    """True or False, of Python or of NumPy; the text "False" is neither."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{name} is {shown(value)}", where=f"{where}({name}=)", fix="give True or False")
+    return bool(cast(Any, value))
+
+
+def instance_of(kinds: type | tuple[type, ...], value: Any, name: str, where: str, fix: str) -> None:
+    """Raise unless a value is of one of the kinds."""
+    if not isinstance(value, kinds):
+        raise ArgumentError(f"{name} is {type(value).__name__}", where=f"{where}({name}=)", fix=fix)
 
 
 def as_array_checked(value: Any, name: str, where: str) -> Any:
     """The value as a NumPy array of numbers."""
+    return _array_at(value, name, f"{where}({name}=)")
+
+
+def _array_at(value: Any, name: str, place: str) -> Any:
     try:
         array = as_array(value)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ArgumentError(
-            f"{name} is no array: {error}", where=f"{where}({name}=)", fix="make all rows equally long"
-        ) from None
+    except AttnMaskError:  # a mask of packed documents says itself what would be lost
+        raise
+    except Exception as error:  # what is handed in may be anything, and fails in its own ways
+        said = str(error).partition("\n")[0]
+        raise ArgumentError(f"{name} is no array: {said}", where=place, fix="make all rows equally long") from None
     if array.dtype.kind not in "biuf":
         raise ArgumentError(
-            f"{name} holds {array.dtype} values", where=f"{where}({name}=)", fix="give numbers, in rows of one length"
+            f"{name} holds {array.dtype} values", where=place, fix="give numbers, in rows of one length"
         )
     return array
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import position_count
 from attnmask.mask.domain import Domain, Points
+
+# Whatever walks through a mask goes this deep and visits this many of its parts at most.
+DEEPEST = 100
+MOST_PARTS = 100_000
+
+
+class Extent(NamedTuple):
+    """How many levels a mask has, and of how many masks it is made, those that occur twice counted twice."""
+
+    levels: int
+    parts: int
 
 
 class Mask:
@@ -21,6 +34,28 @@ class Mask:
     ``a - b`` where ``a`` does and ``b`` does not, ``a ^ b`` where exactly one does.
     Masks are compared as written; to compare the sets, compare their plans.
     """
+
+    def __post_init__(self) -> None:
+        if self.extent.levels > DEEPEST or self.extent.parts > MOST_PARTS:
+            raise ArgumentError(
+                f"the mask is nested {self.extent.levels} levels deep and has {self.extent.parts:,} parts",
+                where="& | ^ - ~, shift, per_head",
+                fix=f"stay within {DEEPEST} levels and {MOST_PARTS:,} parts: & and | of many masks stay flat, "
+                "shift once, by the sum, or write dense(array)",
+            )
+
+    def __copy__(self) -> Mask:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Mask:
+        return self
+
+    @cached_property
+    def extent(self) -> Extent:
+        """Its size as an expression; not that of the set."""
+        extents = [part.extent for part in parts_of(self)]
+        levels = 1 + max((extent.levels for extent in extents), default=0)
+        return Extent(levels, 1 + sum(extent.parts for extent in extents))
 
     def __and__(self, other: Mask) -> Mask:
         return And(_terms(And, self) + _terms(And, _mask(other)))
@@ -37,6 +72,7 @@ class Mask:
     def __invert__(self) -> Mask:
         return Not(self)
 
+    @public
     def shift(self, n: int) -> Mask:
         """The mask as seen by queries that stand ``n`` positions later.
 
@@ -66,6 +102,7 @@ class Mask:
         """
         return Shift(self, position_count(n, "n", "mask.shift(n)"))
 
+    @public
     def to_json(self) -> str:
         """The mask as JSON, from which ``mask_from_json`` makes an equal one.
 
@@ -81,6 +118,7 @@ class Mask:
         return json_from_mask(self)
 
     @staticmethod
+    @public
     def from_json(text: str) -> Mask:
         """The mask that ``to_json`` wrote.
 
@@ -228,6 +266,10 @@ class Atom(Mask):
         """Lengths that the atom's data fix, by axis name; batch and head of 1 fit any."""
         return {}
 
+    def least_sizes(self) -> dict[str, int]:
+        """Lengths below which the atom's data speak of positions that are not there, by axis name."""
+        return {}
+
     def inner(self) -> tuple[Mask, ...]:
         """The masks that this one is made of, if any."""
         return ()
@@ -245,19 +287,25 @@ class Atom(Mask):
         return f"{type(self).__name__.lower()}({given})"
 
 
-def atoms_of(mask: Mask) -> list[Atom]:
-    """Every atom of an expression, from left to right."""
+def parts_of(mask: Mask) -> tuple[Mask, ...]:
+    """The masks that a mask is made of, from left to right; none of an atom but ``per_head``."""
     match mask:
         case And(terms) | Or(terms):
-            return [atom for term in terms for atom in atoms_of(term)]
+            return terms
         case Xor(left, right):
-            return atoms_of(left) + atoms_of(right)
+            return left, right
         case Not(inner) | Shift(inner):
-            return atoms_of(inner)
+            return (inner,)
         case Atom():
-            return [mask, *(atom for part in mask.inner() for atom in atoms_of(part))]
+            return mask.inner()
         case _:
             raise TypeError(f"not a mask: {mask!r}")
+
+
+def atoms_of(mask: Mask) -> list[Atom]:
+    """Every atom of an expression, from left to right."""
+    own = [mask] if isinstance(mask, Atom) else []
+    return own + [atom for part in parts_of(mask) for atom in atoms_of(part)]
 
 
 def _mask(value: object) -> Mask:

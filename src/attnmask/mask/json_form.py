@@ -14,12 +14,13 @@ import numpy as np
 
 from attnmask.conventions import BoolArray
 from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import LARGEST, shown
 from attnmask.mask.atoms import ATOMS
-from attnmask.mask.expr import And, Atom, Mask, Not, Or, Shift, Xor
+from attnmask.mask.expr import DEEPEST, And, Atom, Mask, Not, Or, Shift, Xor
 from attnmask.mask.frozen import FrozenArray
 
 VERSION = 1
-DEEPEST = 100
+MOST_AXES = 4
 WHERE = "from_json"
 
 
@@ -31,13 +32,13 @@ def json_from_mask(mask: Mask) -> str:
     Arrays of bools are their bits, packed and in base64, with their shape.
 
     Args:
-        mask: an expression without a predicate, at most 100 levels deep.
+        mask: an expression without a predicate.
 
     Returns:
         JSON of one line.
 
     Raises:
-        ArgumentError: the mask holds a function, or is too deep.
+        ArgumentError: the mask holds a function.
 
     Source: attnmask.
 
@@ -75,51 +76,49 @@ def document_from_json(text: str, names: set[str]) -> dict[str, Any]:
     if not isinstance(text, str):
         _refuse(f"the JSON is of type {type(text).__name__}", "give text")
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_from_pairs)
     except (ValueError, RecursionError) as error:
         _refuse(f"the text is no JSON: {error}", "give what to_json wrote")
-    if not isinstance(document, dict) or document.get("attnmask") != VERSION:
+    version = cast(dict[str, Any], document).get("attnmask") if isinstance(document, dict) else None
+    if type(version) is not int or version != VERSION:
         _refuse("it has no version 1 of attnmask", f'give an object with "attnmask": {VERSION}')
     found = cast(dict[str, Any], document)
     if set(found) != {"attnmask", *names}:
-        _refuse(f"it has {', '.join(sorted(found))}", f"give attnmask, {', '.join(sorted(names))}")
+        _refuse(f"it has {shown(', '.join(sorted(found)))}", f"give attnmask, {', '.join(sorted(names))}")
     return found
 
 
-def node_from_mask(mask: Mask, depth: int = 0) -> dict[str, Any]:
+def node_from_mask(mask: Mask) -> dict[str, Any]:
     """One mask as objects that JSON can hold."""
-    if depth > DEEPEST:
-        raise ArgumentError(f"the mask is more than {DEEPEST} levels deep", where="to_json", fix="pickle it")
-    below = depth + 1
     match mask:
         case And(terms):
-            return {"and": [node_from_mask(term, below) for term in terms]}
+            return {"and": [node_from_mask(term) for term in terms]}
         case Or(terms):
-            return {"or": [node_from_mask(term, below) for term in terms]}
+            return {"or": [node_from_mask(term) for term in terms]}
         case Xor(left, right):
-            return {"xor": [node_from_mask(left, below), node_from_mask(right, below)]}
+            return {"xor": [node_from_mask(left), node_from_mask(right)]}
         case Not(inner):
-            return {"not": node_from_mask(inner, below)}
+            return {"not": node_from_mask(inner)}
         case Shift(inner, n):
-            return {"shift": [node_from_mask(inner, below), n]}
+            return {"shift": [node_from_mask(inner), n]}
         case Atom():
             # An atom is printed as the call that makes it, so its name stands before the bracket.
             name = repr(mask).partition("(")[0]
-            return {name: {key: _plain(value, mask, below) for key, value in mask.arguments().items()}}
+            return {name: {key: _plain(value, mask) for key, value in mask.arguments().items()}}
         case _:
             raise TypeError(f"not a mask: {mask!r}")
 
 
-def _plain(value: object, atom: Atom, depth: int) -> Any:
+def _plain(value: object, atom: Atom) -> Any:
     match value:
         case FrozenArray(values=values) if values.dtype == bool:
             return {"bits": base64.b64encode(np.packbits(values).tobytes()).decode(), "shape": list(values.shape)}
         case FrozenArray(values=values):
             return values.tolist()
         case Mask():
-            return node_from_mask(value, depth)
+            return node_from_mask(value)
         case list():
-            return [_plain(one, atom, depth) for one in cast(list[object], value)]
+            return [_plain(one, atom) for one in cast(list[object], value)]
         case int() | str() | None:
             return value
         case _:
@@ -131,7 +130,7 @@ def mask_from_node(node: Any, depth: int = 0) -> Mask:
     if depth > DEEPEST:
         _refuse(f"it is more than {DEEPEST} levels deep", "build the mask in Python")
     if not isinstance(node, dict) or len(cast(dict[str, Any], node)) != 1:
-        _refuse(f"{_shown(node)} is no mask", 'give an object of one name, such as {"causal": {}}')
+        _refuse(f"{shown(node)} is no mask", 'give an object of one name, such as {"causal": {}}')
     ((name, value),) = cast(dict[str, Any], node).items()
     if name in OPERATORS:
         return OPERATORS[name](value, depth + 1)
@@ -140,13 +139,13 @@ def mask_from_node(node: Any, depth: int = 0) -> Mask:
 
 def _terms(kind: type[And] | type[Or], value: Any, depth: int) -> Mask:
     if not isinstance(value, list) or len(cast(list[Any], value)) < 2:
-        _refuse(f"{_shown(value)} are no terms", "give a list of two masks or more")
+        _refuse(f"{shown(value)} are no terms", "give a list of two masks or more")
     return kind(tuple(mask_from_node(term, depth) for term in cast(list[Any], value)))
 
 
 def _pair(value: Any) -> tuple[Any, Any]:
     if not isinstance(value, list) or len(cast(list[Any], value)) != 2:
-        _refuse(f"{_shown(value)} is no pair", "give a list of two")
+        _refuse(f"{shown(value)} is no pair", "give a list of two")
     left, right = cast(list[Any], value)
     return left, right
 
@@ -172,9 +171,9 @@ OPERATORS: dict[str, Callable[[Any, int], Mask]] = {
 
 def _atom(name: str, arguments: Any, depth: int) -> Mask:
     if name not in ATOMS:
-        _refuse(f"there is no mask {name!r}", f"the masks are {', '.join(ATOMS)}")
+        _refuse(f"there is no mask {shown(name)}", f"the masks are {', '.join(ATOMS)}")
     if not isinstance(arguments, dict):
-        _refuse(f"{name} has {_shown(arguments)}", "give an object of its arguments")
+        _refuse(f"{name} has {shown(arguments)}", "give an object of its arguments")
     given = {key: _value(value, depth) for key, value in cast(dict[str, Any], arguments).items()}
     try:
         inspect.signature(ATOMS[name]).bind(**given)
@@ -196,9 +195,13 @@ def _value(value: Any, depth: int) -> Any:
 
 def _bools(packed: dict[str, Any]) -> BoolArray:
     given = packed.get("shape")
-    shape = cast(list[Any], given) if isinstance(given, list) else [-1]
-    if set(packed) != {"bits", "shape"} or not all(type(size) is int and size >= 0 for size in shape):
-        _refuse(f"{_shown(packed)} is no array", 'give {"bits": base64, "shape": [...]}')
+    shape = cast(list[Any], given)[: MOST_AXES + 1] if isinstance(given, list) else [-1]
+    if (
+        set(packed) != {"bits", "shape"}
+        or len(shape) > MOST_AXES
+        or not all(type(size) is int and 0 <= size <= LARGEST for size in shape)
+    ):
+        _refuse(f"{shown(packed)} is no array", 'give {"bits": base64, "shape": [...]}')
     size = math.prod(shape)
     try:
         raw = base64.b64decode(packed["bits"], validate=True)
@@ -209,9 +212,13 @@ def _bools(packed: dict[str, Any]) -> BoolArray:
     return np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=size).astype(bool).reshape(tuple(shape))
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else text[:57] + "..."
+def _object_from_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; Python would keep the last of several values of one name."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        name = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        raise ValueError(f"{shown(name)} is given twice")
+    return made
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
+from attnmask.calls import public
 from attnmask.errors import ExpressionError
+from attnmask.mask.arguments import shown
 from attnmask.mask.atoms import ATOMS
-from attnmask.mask.expr import Mask
+from attnmask.mask.expr import DEEPEST, Mask
 
 LONGEST = 20_000
-DEEPEST = 100
 CARET_WIDTH = 70
 NO_WORDS = "masks are not combined with and / or / not"
 EXAMPLE = "causal() & window(left=3, right=0)"
@@ -27,6 +28,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Mask, Mask], Mask]] = {
 }
 
 
+@public
 def mask_from_text(text: str) -> Mask:
     """Read a mask expression.
 
@@ -62,7 +64,10 @@ def mask_from_text(text: str) -> Mask:
             f"the expression has {len(text)} characters",
             fix=f"stay below {LONGEST:,}, or build the mask in Python",
         )
-    return _Reader(text).mask(_syntax_tree(text), 0)
+    try:
+        return _Reader(text).mask(_syntax_tree(text), 0)
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def _syntax_tree(text: str) -> ast.expr:
@@ -128,7 +133,7 @@ class _Reader:
 
     def atom(self, node: ast.Call, name: ast.Name, depth: int) -> Mask:
         if name.id not in ATOMS:
-            self.refuse(name, f"there is no mask {name.id!r}", _nearest(name.id, "masks", ATOMS))
+            self.refuse(name, f"there is no mask {shown(name.id)}", _nearest(name.id, "masks", ATOMS))
         return self.call(node, ATOMS[name.id], name.id, depth)
 
     def call(self, node: ast.Call, function: Callable[..., Mask], name: str, depth: int) -> Mask:
@@ -140,7 +145,7 @@ class _Reader:
             if argument not in parameters:
                 self.refuse(
                     keyword,
-                    f"{name} has no argument {argument!r}",
+                    f"{name} has no argument {shown(argument)}",
                     _nearest(argument, "arguments", parameters),
                 )
             if argument in keywords:
@@ -196,7 +201,7 @@ def _what_and_fix(node: ast.expr) -> tuple[str, str]:
         case ast.Name(id=name) if name in ATOMS:
             return f"{name} is not called", f"write {name}(...)"
         case ast.Name(id=name):
-            return f"there is no mask {name!r}", _nearest(name, "masks", ATOMS)
+            return f"there is no mask {shown(name)}", _nearest(name, "masks", ATOMS)
         case ast.UnaryOp(op=ast.Not()):
             return NO_WORDS, "write ~ for not"
         case ast.UnaryOp():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import LARGEST, ids_per_position, lengths_per_item
+from attnmask.mask.arguments import LARGEST, as_array_checked, ids_per_position, lengths_per_item
 from attnmask.mask.frozen import SHOWN, FrozenArray, is_ragged
 from attnmask.mask.tables import item_of
 
@@ -122,7 +122,8 @@ def lengths_from_bounds(value: object, name: str, where: str) -> IntArray:
 
 
 def _lengths(item: Any, name: str, where: str) -> IntArray:
-    if getattr(item, "shape", None) != () and isinstance(item, Sized) and not len(item):
+    array = as_array_checked(item, name, where)
+    if array.ndim == 1 and not len(array):
         return np.zeros(0, dtype=np.int64)
     lengths = lengths_per_item(item, name, where).values
     if lengths.sum() > LARGEST:

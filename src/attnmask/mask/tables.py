@@ -12,6 +12,8 @@ from attnmask.errors import ArgumentError
 
 # A row of single keys has as many runs as keys: without a limit a short expression would fill any memory.
 MOST = 2**28
+# Each takes some 50 bytes while a mask is compiled.
+MOST_ROWS = 2**27
 Flat = tuple[IntArray, IntArray, IntArray]
 
 
@@ -51,6 +53,31 @@ def ragged_indices(firsts: IntArray, counts: IntArray) -> NDArray[np.int64]:
     ends = np.cumsum(counts, dtype=np.int64)
     check_run_count(int(ends[-1]) if len(ends) else 0)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(firsts - (ends - counts), counts)
+
+
+def int32_from(values: IntArray) -> NDArray[np.int32]:
+    """The values as int32.
+
+    Raises:
+        ArgumentError: one of them does not fit.
+
+    >>> int32_from(np.array([1, 2]))
+    array([1, 2], dtype=int32)
+    """
+    limits = np.iinfo(np.int32)
+    fits = values.dtype == np.int32 or not values.size or limits.min <= values.min() <= values.max() <= limits.max
+    if not fits:
+        largest = values.max() if values.max() > limits.max else values.min()
+        raise ArgumentError(
+            f"a position is {largest:,}", where="compile", fix="positions and counts of one axis stay below 2**31"
+        )
+    return values.astype(np.int32, copy=False)
+
+
+def check_row_count(count: int, what: str, where: str) -> None:
+    """Raise where there are more rows, or positions, than any memory should be filled with."""
+    if count > MOST_ROWS:
+        raise ArgumentError(f"{what}: {count:,} in all", where=where, fix=f"stay within {MOST_ROWS:,}")
 
 
 def check_run_count(count: int) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast, overload
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.compile.plan import Plan
 from attnmask.errors import ArgumentError, AttnMaskError, CannotExpressError
+from attnmask.mask.arguments import flag, is_whole, shown
+from attnmask.mask.tables import MOST_ROWS, check_row_count
 from attnmask.targets.base import Target as Target
 
 MALFORMED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+WHO_CAN = "attnmask.targets(plan) says who else can hold it; the command `attnmask targets` has the bytes of each"
+LENGTHS, COUNTS = ("q", "k"), ("batch", "heads", "num_heads")
 TARGETS = {
     "dense": "attnmask.targets.dense",
     "dense_torch": "attnmask.targets.dense_torch",
@@ -44,6 +50,7 @@ TARGETS = {
 }
 
 
+@public
 def lower(plan: Plan, target: str, **options: Any) -> Any:
     """Represent a plan in a library's own form.
 
@@ -56,8 +63,7 @@ def lower(plan: Plan, target: str, **options: Any) -> Any:
         What the target's ``lower`` says.
 
     Raises:
-        CannotExpressError: the form cannot hold the set; lists every reason, and the targets that can. Or the memory
-            cannot hold the form.
+        CannotExpressError: the form cannot hold the set; lists every reason. Or the memory cannot hold the form.
         ArgumentError: an unknown target or option, or an option of an unusable value.
 
     Source: attnmask; each target names its own.
@@ -67,24 +73,22 @@ def lower(plan: Plan, target: str, **options: Any) -> Any:
     {'attn_mask': None, 'is_causal': True}
     """
     module, where = _target(target), f"lower(plan, {target!r})"
-    if not isinstance(plan, Plan):
-        raise ArgumentError(
-            f"the plan is {type(plan).__name__}", where=where, fix="compile the mask: compile(mask, q=)"
-        )
-    _check_known(options, module.lower, "option", where)
-    if reasons := module.refusals(plan, **options):
-        others = [name for name, refused in targets(plan).items() if not refused and name != target]
-        raise CannotExpressError(target, reasons, fix=f"these targets can: {', '.join(others)}")
+    _check_plan(plan, where)
+    _check_options(options, module.lower, "option", where)
+    _check_sizes(options, max(plan.Q, plan.K), where)
+    if reasons := _refusals(module, plan, **options):
+        raise CannotExpressError(target, reasons, fix=WHO_CAN)
     try:
         return module.lower(plan, **options)
     except MemoryError as error:
         raise CannotExpressError(
             target,
             [f"it does not fit into the memory: {error}"],
-            fix="take a form that does not write out every pair: the command `attnmask targets` has the bytes of each",
+            fix=WHO_CAN,
         ) from error
 
 
+@public
 def lift(target: str, representation: Any, **hints: Any) -> Plan:
     """Read a plan off a library's own form, whoever made it.
 
@@ -106,7 +110,8 @@ def lift(target: str, representation: Any, **hints: Any) -> Plan:
     Plan(B=1, H=1, Q=2, K=2, pairs=3, density=0.750, empty_rows=0)
     """
     module = _target(target)
-    _check_known(hints, module.lift, "hint", f"lift({target!r}, ...)")
+    _check_sizes(hints, max((hints[name] for name in LENGTHS if is_whole(hints.get(name))), default=1), "lift")
+    _check_options(hints, module.lift, "hint", f"lift({target!r}, ...)")
     try:
         with np.errstate(invalid="raise"):  # NaN would become some integer
             return module.lift(representation, **hints)
@@ -124,6 +129,7 @@ def lift(target: str, representation: Any, **hints: Any) -> Plan:
 def targets() -> dict[str, str]: ...
 @overload
 def targets(plan: Plan) -> dict[str, list[str]]: ...
+@public
 def targets(plan: Plan | None = None) -> dict[str, str] | dict[str, list[str]]:
     """The targets there are, or what each says of a plan.
 
@@ -147,21 +153,48 @@ def targets(plan: Plan | None = None) -> dict[str, str] | dict[str, list[str]]:
     """
     if plan is None:
         return {name: _target(name).summary for name in TARGETS}
-    return {name: _target(name).refusals(plan) for name in TARGETS}
+    _check_plan(plan, "targets(plan)")
+    return {name: _refusals(_target(name), plan) for name in TARGETS}
+
+
+def _refusals(module: Target, plan: Plan, **options: Any) -> list[str]:
+    keys = plan.B * plan.K
+    if keys > MOST_ROWS:
+        return [f"it has {keys:,} keys over all items, and forms of no more than {MOST_ROWS:,} are written"]
+    return module.refusals(plan, **options)
+
+
+def _check_sizes(given: dict[str, Any], longest: int, where: str) -> None:
+    """Raise where the items and heads to write out, of the longest axis, would fill the memory."""
+    counts = {name: int(given[name]) for name in COUNTS if is_whole(given.get(name))}
+    check_row_count(
+        math.prod([longest, *counts.values()]), f"too many rows, lengths of {longest:,} with {counts}", where
+    )
+
+
+def _check_plan(plan: Any, where: str) -> None:
+    if not isinstance(plan, Plan):
+        raise ArgumentError(
+            f"the plan is {type(plan).__name__}", where=where, fix="compile the mask: compile(mask, q=)"
+        )
 
 
 def _target(name: str) -> Target:
-    if name not in TARGETS:
+    if not isinstance(name, str) or name not in TARGETS:
         raise ArgumentError(
-            f"there is no target {name!r}", where="attnmask.targets", fix=f"the targets are {', '.join(TARGETS)}"
+            f"there is no target {shown(name)}", where="attnmask.targets", fix=f"the targets are {', '.join(TARGETS)}"
         )
     return cast(Target, import_module(TARGETS[name]))
 
 
-def _check_known(given: dict[str, Any], function: Callable[..., Any], kind: str, where: str) -> None:
-    known = [name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY]
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise ArgumentError(
-            f"there is no {kind} {unknown[0]!r}", where=where, fix=f"the {kind}s are {', '.join(known) or 'none'}"
-        )
+def _check_options(given: dict[str, Any], function: Callable[..., Any], kind: str, where: str) -> None:
+    """Raise unless the function has these options, and those that are True or False are one of them."""
+    parameters = inspect.signature(function).parameters.values()
+    known = {one.name: one.annotation for one in parameters if one.kind is one.KEYWORD_ONLY}
+    for name, value in given.items():
+        if name not in known:
+            raise ArgumentError(
+                f"there is no {kind} {name!r}", where=where, fix=f"the {kind}s are {', '.join(known) or 'none'}"
+            )
+        if known[name] in ("bool", bool):
+            flag(value, name, where)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.targets.read import array_of, attends_from_additive, with_four_axes
-from attnmask.targets.write import additive_of
+from attnmask.targets.write import additive_of, reasons_against_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +18,8 @@ WHERE = "lift('additive', tensor)"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is a tensor of zeros and one constant."""
-    return []
+    """More pairs than are written out."""
+    return reasons_against_pairs(plan)
 
 
 def lower(

@@ -10,6 +10,7 @@ from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs
 from attnmask.conventions import Align, IntArray
 from attnmask.errors import ArgumentError
+from attnmask.mask.tables import int32_from
 from attnmask.targets.bands import band, band_runs
 from attnmask.targets.read import arguments_of, array_of, lengths_hinted
 from attnmask.targets.sequences import Sequences, Window, first_tokens, padded_sequences
@@ -76,7 +77,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     lengths: list[Any] = [None, None]
     if found is not None:
         lengths = [
-            tensor_of(np.diff(bounds).astype(np.int32).reshape(-1, 1, 1, 1), device)
+            tensor_of(int32_from(np.diff(bounds)).reshape(-1, 1, 1, 1), device)
             for bounds in (found.query_bounds, found.key_bounds)
         ]
     values = [alignment, *cudnn_from_window(window), found is not None, *lengths]

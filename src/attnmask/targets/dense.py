@@ -7,14 +7,15 @@ from typing import Any
 from attnmask.compile.plan import Plan
 from attnmask.conventions import BoolArray
 from attnmask.targets.read import plan_from_bools
+from attnmask.targets.write import reasons_against_pairs
 
 name = "dense"
 summary = "NumPy bool (B, H, Q, K), True attends"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is an array of bools."""
-    return []
+    """More pairs than are written out."""
+    return reasons_against_pairs(plan)
 
 
 def lower(plan: Plan) -> BoolArray:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnmask.compile.plan import Plan
 from attnmask.targets.read import plan_from_bools
-from attnmask.targets.write import tensor_of
+from attnmask.targets.write import reasons_against_pairs, tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +17,8 @@ summary = "torch.bool (B, H, Q, K), True attends"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is a tensor of bools."""
-    return []
+    """More pairs than are written out."""
+    return reasons_against_pairs(plan)
 
 
 def lower(plan: Plan, *, device: str | torch.device = "cpu") -> Tensor:

@@ -13,6 +13,7 @@ from attnmask.compile.plan import Plan
 from attnmask.conventions import Align, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import is_whole, one_of, positive_number, whole_number
+from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of, bounds_of, window_of
 from attnmask.targets.sequences import Sequences, Window, checked_runs, packed_sequences, reasons_against_packing
 from attnmask.targets.write import batch_items, tensor_of
@@ -97,7 +98,7 @@ def lower(
     bounds = found.query_bounds, found.key_bounds
     window = tuple(UNBOUNDED if side is None else side for side in found.window)
     values = [
-        *(tensor_of(one.astype(np.int32), device) for one in bounds),
+        *(tensor_of(int32_from(one), device) for one in bounds),
         *(int(np.diff(one).max(initial=0)) for one in bounds),
         *([found.window[1] == 0] if of is Library.FLASH_ATTN else []),
         window,

@@ -9,6 +9,7 @@ import numpy as np
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import ArgumentError
+from attnmask.mask.tables import int32_from
 from attnmask.targets.bands import Window, band, band_runs
 from attnmask.targets.read import arguments_of, array_of, bounds_of
 from attnmask.targets.windows import window_from_one_side
@@ -57,7 +58,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     tensor([37], dtype=torch.uint8)
     """
     items = batch_items(plan, batch)
-    bounds = (tensor_of((np.arange(items + 1) * axis).astype(np.int32), device) for axis in (plan.Q, plan.K))
+    bounds = (tensor_of(int32_from(np.arange(items + 1) * axis), device) for axis in (plan.Q, plan.K))
     side = _side(plan)
     packed = None
     if side is None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnmask.compile.algebra import complement, runs_from_pieces
-from attnmask.compile.columns import runs_per_column, transposed
+from attnmask.compile.columns import masked_runs_per_column, transposed
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
 from attnmask.mask.arguments import whole_number
+from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of
 from attnmask.targets.write import batch_items, tensor_of
 
@@ -24,19 +25,36 @@ summary = "dict for FlashMask: startend_row_indices torch.int32 (B, H or 1, K, 1
 WHERE = "lift('flashmask', arguments)"
 NAMES = ["startend_row_indices", "causal"]
 MOST_RUNS = 2
+# More runs are refused by some of their rows, if these are enough.
+LARGE = 2**19
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
     """More masked stretches of a key than there is room for."""
-    runs = runs_per_column(complement(plan.runs))
-    many = np.flatnonzero(runs > MOST_RUNS)
+    # Among some of the rows there are no more stretches than among all.
+    few = plan.runs if len(plan.runs.starts) <= LARGE else _some_rows(plan.runs)
+    return _reasons(few, "" if few is plan.runs else "at least ") or (
+        [] if few is plan.runs else _reasons(plan.runs, "")
+    )
+
+
+def _some_rows(runs: Runs) -> Runs:
+    """As many rows of each item and head, from the first to the last, as have few runs together."""
+    b, h, q = runs.shape
+    rows = np.unique(np.linspace(0, q - 1, max(q * LARGE // len(runs.starts) // 2, 2)).astype(np.int64))
+    return runs.take((np.arange(b * h)[:, None] * q + rows).reshape(-1), (b, h, len(rows)))
+
+
+def _reasons(runs: Runs, least: str) -> list[str]:
+    stretches = masked_runs_per_column(runs)
+    many = np.flatnonzero(stretches > MOST_RUNS)
     if not len(many):
         return []
-    item, k = divmod(int(many[0]), plan.K)
-    first = runs.reshape(-1)[many[0]]
+    item, k = divmod(int(many[0]), runs.keys)
+    first = stretches.reshape(-1)[many[0]]
     return [
-        f"{len(many)} of {runs.size} keys are masked out by more than {MOST_RUNS} stretches of query rows, "
-        f"the first is (b, h, k) = {(*divmod(item, plan.H), k)} with {first}"
+        f"{least}{len(many)} of {stretches.size} keys are masked out by more than {MOST_RUNS} stretches of query rows, "
+        f"the first is (b, h, k) = {(*divmod(item, runs.shape[1]), k)} with {least}{first}"
     ]
 
 
@@ -74,7 +92,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     causal = below is not None and below.one_per_row
     bounds = _one_stretch(below) if below is not None and causal else _two_stretches(complement(attends))
     shaped = bounds.reshape(plan.B, plan.H, plan.K, bounds.shape[1])
-    written = np.broadcast_to(shaped, (batch_items(plan, batch), *shaped.shape[1:])).astype(np.int32)
+    written = int32_from(np.broadcast_to(shaped, (batch_items(plan, batch), *shaped.shape[1:])).copy())
     return dict(zip(NAMES, [tensor_of(written, device), causal], strict=True))
 
 

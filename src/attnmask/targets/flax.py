@@ -7,6 +7,7 @@ from typing import Any
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.conventions import BoolArray
 from attnmask.targets.read import array_of, at_lengths, ones_of, with_leading_axes
+from attnmask.targets.write import reasons_against_pairs
 
 name = "flax"
 summary = "NumPy bool (B, H, Q, K) for attention of flax.linen and flax.nnx, True attends"
@@ -14,8 +15,8 @@ WHERE = "lift('flax', mask)"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is an array of bools."""
-    return []
+    """More pairs than are written out."""
+    return reasons_against_pairs(plan)
 
 
 def lower(plan: Plan) -> BoolArray:

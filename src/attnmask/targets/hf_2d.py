@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnmask.compile.plan import Plan
-from attnmask.conventions import BoolArray
-from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.targets.read import array_of, attends_by, first_element, zeros_and_ones
+from attnmask.mask.arguments import keep_mask
+from attnmask.targets.read import attends_by
 from attnmask.targets.tokens import plan_from_tokens, reasons_against_tokens, tokens_of
 from attnmask.targets.write import batch_items, tensor_of
 
@@ -65,16 +64,16 @@ def lift(representation: Any, *, causal: bool = False, q: int | None = None, pol
     """Read which keys are tokens.
 
     Args:
-        representation: bools or 0/1 integers (B, K), 1 is a token.
+        representation: bools, 0/1 integers or floats of exactly 0.0 and 1.0 (B, K), 1 is a token.
         causal: the model is a decoder, which makes the mask causal itself.
         q: query rows, the last of the keys; as many as keys if left out.
-        polarity: "attends" or "masked_out", what a 1 says; needed where the numbers are floats.
+        polarity: "attends" or "masked_out", what a 1 says; needed where the numbers are floats of 0.0 alone.
 
     Returns:
         A Plan.
 
     Raises:
-        AmbiguousError: zeros and ones as floats without a polarity.
+        AmbiguousError: floats of 0.0 alone without a polarity.
         ArgumentError: other values, such as an additive mask or token weights; other axes; more queries than keys
             of a decoder.
 
@@ -83,30 +82,5 @@ def lift(representation: Any, *, causal: bool = False, q: int | None = None, pol
     >>> lift([[0, 1, 1]], causal=True)
     Plan(B=1, H=1, Q=3, K=3, pairs=3, density=0.333, empty_rows=1)
     """
-    return plan_from_tokens(_keys(representation, polarity), causal, q, WHERE)
-
-
-def _keys(representation: Any, polarity: str | None) -> BoolArray:
-    array = array_of(representation, "attention_mask")
-    if array.ndim != 2 or not len(array):
-        raise ArgumentError(
-            f"attention_mask has shape {array.shape}",
-            where=WHERE,
-            fix="give (B, K), B 1 or more; lift (B, H, Q, K) with lift('hf_4d', ...)",
-        )
-    other = ~((array == 0) | (array == 1))
-    if other.any():
-        raise ArgumentError(
-            f"{first_element(array, other, 'attention_mask')}, neither 0 nor 1",
-            where=WHERE,
-            fix="transformers takes every number but 0 for a token, of an additive mask and of weights alike: "
-            "give 1 for a token, 0 for padding",
-        )
-    if array.dtype.kind == "f" and polarity is None:
-        raise AmbiguousError(
-            f"attention_mask holds 0.0 and 1.0 as floats ({zeros_and_ones(array[:, None])}), which may mean 1 for a "
-            "token or 0 for a token (additive)",
-            where=WHERE,
-            fix='say polarity="attends" or polarity="masked_out", what a 1 is; or give integers, 1 for a token',
-        )
-    return attends_by(array == 1, polarity)
+    ones = keep_mask(representation, "attention_mask", WHERE, dims=(2,), polarity_given=polarity is not None)
+    return plan_from_tokens(attends_by(ones, polarity), causal, q, WHERE)

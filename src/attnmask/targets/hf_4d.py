@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.errors import ArgumentError
 from attnmask.targets.read import array_of, attends_or_added
-from attnmask.targets.write import additive_of
+from attnmask.targets.write import additive_of, reasons_against_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +19,8 @@ WHERE = "lift('hf_4d', tensor)"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: transformers hands a 4-D mask to the attention as it is, one mask a head too."""
-    return []
+    """More pairs than are written out."""
+    return reasons_against_pairs(plan)
 
 
 def lower(plan: Plan, *, dtype: str | torch.dtype = "float32", device: str | torch.device = "cpu") -> Tensor:

@@ -15,10 +15,11 @@ from attnmask.compile.plan import compile as compile_mask
 from attnmask.compile.runs import Runs
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import whole_number
+from attnmask.mask.arguments import first_element, whole_number
 from attnmask.mask.atoms import causal, documents
 from attnmask.mask.domain import Domain
-from attnmask.targets.read import arguments_of, array_of, bounds_of, first_element
+from attnmask.mask.tables import int32_from
+from attnmask.targets.read import arguments_of, array_of, bounds_of
 from attnmask.targets.write import batch_items, tensor_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def lower(
     begins = _begins(runs)
     positions = np.arange(runs.rows) - begins[np.searchsorted(begins, np.arange(runs.rows), side="right") - 1]
     positions = positions.reshape(runs.shape[0], plan.Q) + whole_number(start, "start", "lower")
-    bounds = tensor_of(np.append(begins, runs.rows).astype(np.int32), device)
+    bounds = tensor_of(int32_from(np.append(begins, runs.rows)), device)
     longest = int(np.diff(begins, append=runs.rows).max(initial=0))
     return {
         "position_ids": tensor_of(positions, device),

@@ -10,7 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.targets.read import array_of, attends_by, first_element, with_four_axes, zeros_and_ones
+from attnmask.mask.arguments import first_element, shown
+from attnmask.targets.read import array_of, attends_by, with_four_axes, zeros_and_ones
+from attnmask.targets.write import reasons_against_pairs
 
 name = "integers"
 summary = "NumPy integers (B, H, Q, K), 1 attends"
@@ -18,8 +20,8 @@ WHERE = "lift('integers', array)"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is an array of zeros and ones."""
-    return []
+    """More pairs than are written out."""
+    return reasons_against_pairs(plan)
 
 
 def lower(plan: Plan, *, dtype: DTypeLike = "int64") -> IntArray:
@@ -94,8 +96,10 @@ def _ones(array: NDArray[Any]) -> BoolArray:
 def _integer_type(dtype: DTypeLike) -> np.dtype[np.integer[Any]]:
     try:
         integer = np.dtype(dtype)
-    except TypeError:
+    except Exception:  # of a person's own object NumPy asks for a dtype, which may raise anything
         integer = np.dtype(object)
     if integer.kind not in "iu":
-        raise ArgumentError(f"dtype is {dtype!r}", where="lower(dtype=)", fix="give a NumPy integer type, as int64")
+        raise ArgumentError(
+            f"dtype is {shown(dtype)}", where="lower(dtype=)", fix="give a NumPy integer type, as int64"
+        )
     return cast(np.dtype[np.integer[Any]], integer)

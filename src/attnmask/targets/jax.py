@@ -16,7 +16,7 @@ from attnmask.mask.atoms import causal, dense, full, padding, window
 from attnmask.mask.expr import Mask
 from attnmask.targets.padded_bands import Band, band_of, lengths_of
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted, with_leading_axes
-from attnmask.targets.write import batch_items
+from attnmask.targets.write import batch_items, reasons_against_pairs
 
 name = "jax"
 summary = "dict for jax.nn.dot_product_attention: mask bool (B, H, Q, K), is_causal, lengths (B,), local_window_size"
@@ -25,8 +25,8 @@ ARGUMENTS = ["mask", "is_causal", "query_seq_lengths", "key_value_seq_lengths", 
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is a mask of bools."""
-    return []
+    """More pairs than are written out, of a set that needs them."""
+    return reasons_against_pairs(plan, lambda: _bands(plan, options.get("batch")) is not None)
 
 
 def lower(plan: Plan, *, batch: int | None = None) -> dict[str, Any]:
@@ -57,10 +57,8 @@ def lower(plan: Plan, *, batch: int | None = None) -> dict[str, Any]:
     >>> given["local_window_size"], given["key_value_seq_lengths"], given["mask"]
     ((2, 0), array([4, 2], dtype=int32), None)
     """
-    items, band = batch_items(plan, batch), band_of(plan.runs)
-    if band is None or (given := _arguments(band, plan, items, batch is not None)) is None:
-        return {**dict.fromkeys(ARGUMENTS), "mask": plan.runs.to_dense(), "is_causal": False}
-    return given
+    given = _bands(plan, batch)
+    return {**dict.fromkeys(ARGUMENTS), "mask": plan.runs.to_dense(), "is_causal": False} if given is None else given
 
 
 def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> Plan:
@@ -95,6 +93,12 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     mask = mask if keys is None else mask & padding(lengths=keys)
     mask = mask if sides is None else mask & window(*_sides(sides))
     return compile_mask(mask, q=rows, k=columns, align=Align.START)
+
+
+def _bands(plan: Plan, batch: int | None) -> dict[str, Any] | None:
+    """The arguments of a window between tokens; None of another set."""
+    items, band = batch_items(plan, batch), band_of(plan.runs)
+    return None if band is None else _arguments(band, plan, items, batch is not None)
 
 
 def _arguments(band: Band, plan: Plan, items: int, written_out: bool) -> dict[str, Any] | None:

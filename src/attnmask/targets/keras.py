@@ -16,6 +16,7 @@ from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
 from attnmask.targets.padded_bands import Band, band_of
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted, ones_of
+from attnmask.targets.write import reasons_against_pairs
 
 name = "keras"
 summary = "dict for keras.layers.MultiHeadAttention: attention_mask bool (B, Q, K), value_mask (B, K), use_causal_mask"
@@ -25,6 +26,8 @@ TOKENS = ["query_mask", "value_mask", "key_mask"]
 
 def refusals(plan: Plan, *, sliding_window: int | None = None, **options: Any) -> list[str]:
     """Pairs that the layer's own sliding window takes away from any mask."""
+    if reasons := reasons_against_pairs(plan, lambda: _fitting(plan, sliding_window) is not None):
+        return reasons
     if sliding_window is None:
         return []
     left_over = intersect([plan.runs, runs_from_mask(_window(sliding_window), _domain(plan))])
@@ -66,8 +69,8 @@ def lower(plan: Plan, *, sliding_window: int | None = None) -> dict[str, Any]:
     {'attention_mask': None, 'value_mask': array([[ True,  True],
            [ True, False]]), 'use_causal_mask': True}
     """
-    band = band_of(plan.runs)
-    if band is None or band.queries is not None or not _is_given(band, sliding_window):
+    band = _fitting(plan, sliding_window)
+    if band is None:
         attends = plan.runs.to_dense()
         mask = attends if plan.H > 1 else attends[:, 0]
         return {"attention_mask": mask, "value_mask": None, "use_causal_mask": False}
@@ -114,6 +117,12 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, sli
     for mask in masks[1:]:
         together &= mask
     return compile_mask(together, q=rows, k=columns, align=Align.START)
+
+
+def _fitting(plan: Plan, sliding_window: int | None) -> Band | None:
+    """The window and the tokens of a set that needs no more; None of another set."""
+    band = band_of(plan.runs)
+    return None if band is None or band.queries is not None or not _is_given(band, sliding_window) else band
 
 
 def _is_given(band: Band, sliding_window: int | None) -> bool:

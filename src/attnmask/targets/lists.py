@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from attnmask.compile.plan import Plan
 from attnmask.conventions import Side
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import one_of
-from attnmask.targets.read import array_of, attends_by, first_element, zeros_and_ones
+from attnmask.mask.arguments import keep_mask, one_of
+from attnmask.targets.read import array_of, attends_by
 from attnmask.targets.tokens import plan_from_tokens, reasons_against_tokens, tokens_of
 from attnmask.targets.write import batch_items
 
@@ -62,17 +62,17 @@ def lift(
     """Read lists of zeros and ones, of texts that may differ in length.
 
     Args:
-        representation: for each text a list of 0 and 1, or of bools.
+        representation: for each text a list of 0 and 1, bools, or floats of exactly 0.0 and 1.0.
         causal: the model is a decoder, which makes the mask causal itself.
         q: query rows, the last of the keys; as many as keys if left out.
         side: "right" or "left", where shorter lists are padded; needed if there are shorter lists.
-        polarity: "attends" or "masked_out", what a 1 says; needed where the numbers are floats.
+        polarity: "attends" or "masked_out", what a 1 says; needed where the numbers are floats of 0.0 alone.
 
     Returns:
         A Plan.
 
     Raises:
-        AmbiguousError: lists of several lengths without a side, or floats without a polarity.
+        AmbiguousError: lists of several lengths without a side, or floats of 0.0 alone without a polarity.
         ArgumentError: no lists, or other values than 0 and 1.
 
     Source: as ``lower``.
@@ -88,13 +88,7 @@ def lift(
             where=WHERE,
             fix='give side="right" (as most encoders) or side="left" (as decoders that generate)',
         )
-    given = np.concatenate(texts)
-    if given.size and given.dtype.kind == "f" and polarity is None:
-        raise AmbiguousError(
-            f"lists hold 0.0 and 1.0 as floats ({zeros_and_ones(given)})",
-            where=WHERE,
-            fix='say polarity="attends" or polarity="masked_out", what a 1 is',
-        )
+    keep_mask(np.concatenate(texts), "the numbers", WHERE, dims=(1,), polarity_given=polarity is not None)
     at_left = side is not None and one_of(Side, side, "side", "lift") is Side.LEFT
     tokens = np.zeros((len(texts), max(lengths)), dtype=bool)
     for row, text in zip(tokens, texts, strict=True):
@@ -106,15 +100,7 @@ def _texts(representation: Any) -> list[NDArray[Any]]:
     given = cast(list[Any], representation) if isinstance(representation, list | tuple) else []
     texts = [array_of(text, f"lists[{number}]") for number, text in enumerate(given)]
     for number, text in enumerate(texts):
-        if text.ndim != 1:
-            raise ArgumentError(f"lists[{number}] has shape {text.shape}", where=WHERE, fix="give a list for each text")
-        other = (text != 0) & (text != 1)
-        if other.any():
-            raise ArgumentError(
-                f"{first_element(text, other, f'lists[{number}]')}, neither 0 nor 1",
-                where=WHERE,
-                fix="give 1 for a token, 0 for padding",
-            )
+        keep_mask(text, f"lists[{number}]", WHERE, dims=(1,), polarity_given=True)
     if not texts:
         raise ArgumentError(
             f"the representation is {representation!r:.50}",

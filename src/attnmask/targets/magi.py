@@ -14,7 +14,7 @@ from attnmask.compile.runs import Int64, Runs
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import positive_number
-from attnmask.mask.tables import ragged_indices
+from attnmask.mask.tables import int32_from, ragged_indices
 from attnmask.targets.read import arguments_of, array_of, lengths_hinted
 from attnmask.targets.write import batch_items, tensor_of
 
@@ -72,7 +72,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     queries = np.stack([runs.row_of_run[first], runs.row_of_run[last] + 1], axis=1)
     keys = np.stack([runs.starts[first] + before, runs.stops[last] + before], axis=1)
     return {
-        argument: tensor_of(values.astype(np.int32), device)
+        argument: tensor_of(int32_from(values), device)
         for argument, values in zip(NAMES, (queries, keys, kind), strict=True)
     }
 

@@ -9,11 +9,12 @@ import numpy as np
 from attnmask.compile.facts import is_full, key_mask
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.compile.plan import compile as compile_mask
+from attnmask.compile.runs import check_pair_count
 from attnmask.conventions import Align, masked_out_from_attends
 from attnmask.mask.atoms import full
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted
 from attnmask.targets.torch_masks import attends_of_masks, heads_of, reasons_against_empty_rows
-from attnmask.targets.write import batch_items, tensor_of
+from attnmask.targets.write import batch_items, reasons_against_pairs, tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,10 @@ def refusals(plan: Plan, *, num_heads: int | None = None, **options: Any) -> lis
         reasons.append(
             "it differs between items and is no padding: that takes a mask per item and head; give num_heads="
         )
-    return reasons
+    with_padding = plan.B > 1 or options.get("batch") is not None
+    return reasons + reasons_against_pairs(
+        plan, lambda: is_full(plan.runs) or (with_padding and key_mask(plan.runs) is not None)
+    )
 
 
 def lower(
@@ -74,6 +78,7 @@ def lower(
     if keys is not None and (plan.B > 1 or batch is not None):
         masked_out = masked_out_from_attends(np.broadcast_to(keys, (items, plan.K)))
         return {"attn_mask": None, "key_padding_mask": tensor_of(masked_out, device)}
+    check_pair_count(items * heads * plan.Q * plan.K)
     dense = plan.runs.to_dense()
     if plan.B == plan.H == 1:
         return {"attn_mask": tensor_of(masked_out_from_attends(dense[0, 0]), device), "key_padding_mask": None}

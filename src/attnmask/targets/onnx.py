@@ -13,7 +13,7 @@ from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_dense, runs_from_single
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import is_whole, one_of
+from attnmask.mask.arguments import is_whole, one_of, shown
 from attnmask.targets.padded_bands import Band, band_of, lengths_of
 from attnmask.targets.read import (
     arguments_of,
@@ -23,7 +23,7 @@ from attnmask.targets.read import (
     lengths_hinted,
     with_leading_axes,
 )
-from attnmask.targets.write import batch_items
+from attnmask.targets.write import batch_items, reasons_against_pairs
 
 name = "onnx"
 summary = "dict for ONNX Attention: attn_mask bool or float (B, H, Q, K), nonpad_kv_seqlen (B,), is_causal"
@@ -33,8 +33,9 @@ FLOATS = ("float16", "float32", "float64")
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is a mask of bools."""
-    return []
+    """More pairs than are written out, of a set that needs them."""
+    own = {name: options[name] for name in ("opset", "batch") if name in options}
+    return reasons_against_pairs(plan, lambda: is_full(plan.runs) or _without_pairs(plan, **own) is not None)
 
 
 def lower(plan: Plan, *, opset: int = 24, dtype: DTypeLike = "bool", batch: int | None = None) -> dict[str, Any]:
@@ -67,15 +68,14 @@ def lower(plan: Plan, *, opset: int = 24, dtype: DTypeLike = "bool", batch: int 
     >>> am.compile(am.causal(), q=2).to("onnx", dtype="float32", opset=23)
     {'attn_mask': None, 'nonpad_kv_seqlen': None, 'is_causal': 1}
     """
-    if opset not in (23, 24, 25):
-        raise ArgumentError(f"opset is {opset!r}", where="lower(opset=)", fix="give 23, 24 or 25")
-    mask_type, items = _dtype(dtype), batch_items(plan, batch)
+    if not is_whole(opset) or opset not in (23, 24, 25):
+        raise ArgumentError(f"opset is {shown(opset)}", where="lower(opset=)", fix="give 23, 24 or 25")
+    mask_type = _dtype(dtype)
     given: dict[str, Any] = {"attn_mask": None, "nonpad_kv_seqlen": None, "is_causal": 0}
     given |= {"left_window_size": -1, "right_window_size": -1} if opset == 25 else {}
     if is_full(plan.runs):
         return given
-    band = band_of(plan.runs)
-    own = None if band is None else _arguments(band, opset, items if plan.B > 1 or batch is not None else None)
+    own = _without_pairs(plan, opset, batch)
     return given | ({"attn_mask": _mask(plan, mask_type)} if own is None else own)
 
 
@@ -124,6 +124,11 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, ali
     return Plan(intersect(parts).collapsed())
 
 
+def _without_pairs(plan: Plan, opset: int = 24, batch: int | None = None) -> dict[str, Any] | None:
+    band, items = band_of(plan.runs), batch_items(plan, batch)
+    return None if band is None else _arguments(band, opset, items if plan.B > 1 or batch is not None else None)
+
+
 def _arguments(band: Band, opset: int, items: int | None) -> dict[str, Any] | None:
     """What says it without a mask; None if nothing does. ``items`` is None where their number is not known."""
     unbounded = (band.left, band.right) == (None, None)
@@ -148,11 +153,11 @@ def _mask(plan: Plan, dtype: np.dtype[Any]) -> NDArray[Any]:
 def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype)
-    except TypeError:
+    except Exception:  # of a person's own object NumPy asks for a dtype, which may raise anything
         found = np.dtype(object)
     if found.name not in ("bool", *FLOATS):
         raise ArgumentError(
-            f"dtype is {dtype!r}", where="lower(dtype=)", fix=f"give bool or one of {', '.join(FLOATS)}"
+            f"dtype is {shown(dtype)}", where="lower(dtype=)", fix=f"give bool or one of {', '.join(FLOATS)}"
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, cast
@@ -10,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnmask.compile.plan import Plan, plan_from_dense
+from attnmask.compile.runs import check_pair_count
 from attnmask.conventions import BoolArray, IntArray, attends_from_masked_out
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.mask.arguments import as_array_checked, is_whole, one_of, whole_number
+from attnmask.mask.arguments import as_array_checked, first_element, is_whole, one_of, shown, whole_number
+from attnmask.mask.tables import MOST_ROWS
 
 # exp underflows to 0 below -104 in float32 and -745 in float64: the rest is room for the scores themselves.
 MASKS_FROM = -1000
-
-
-# Positions are counted in int32.
-LAST = 2**31 - 1
 
 
 def array_of(value: Any, name: str) -> NDArray[Any]:
@@ -74,7 +73,9 @@ def at_lengths(attends: BoolArray, q: int | None, k: int | None, name: str, wher
         raise ArgumentError(
             f"{name} has (Q, K) = {own}, the hints say {tuple(wanted)}", where=where, fix="make them agree"
         )
-    return np.broadcast_to(attends, (*attends.shape[:2], *wanted))
+    shape = (*attends.shape[:2], *wanted)
+    check_pair_count(math.prod(shape))
+    return np.broadcast_to(attends, shape)
 
 
 def lengths_hinted(q: int | None, k: int | None, where: str) -> tuple[int, int]:
@@ -163,11 +164,10 @@ def _constant(masked: Any, array: NDArray[Any], where: str) -> float:
 
 def _fix_of_other_values(values: NDArray[Any]) -> str:
     """What to do about values that are no mask by themselves: one negative number may be its constant."""
-    if values[0] < 0 and (values == values[0]).all():
-        return (
-            f"give masked={values[0]:g} if this is what the mask adds to a pair that does not attend (Swin adds -100)"
-        )
-    return "separate the bias from the mask: a set of pairs holds no bias"
+    bias = "separate the bias from the mask: a set of pairs holds no bias"
+    if not (values[0] < 0 and (values == values[0]).all()):
+        return bias
+    return f"if this number masks (-100 does in Swin), lift('additive', array, masked={values[0]:g}); else {bias}"
 
 
 class Polarity(StrEnum):
@@ -210,12 +210,6 @@ def _named(values: NDArray[Any]) -> str:
     return "all 1" if values.all() else "mixed" if values.any() else "all 0"
 
 
-def first_element(array: NDArray[Any], wanted: BoolArray, name: str) -> str:
-    """The first wanted element and where it stands, such as ``array[0, 2] is -3.5``."""
-    at = tuple(int(index) for index in np.unravel_index(np.argmax(wanted), wanted.shape))
-    return f"{name}[{', '.join(map(str, at))}] is {array[at]:g}"
-
-
 def bounds_of(value: Any, name: str, where: str) -> IntArray:
     """Where sequences begin and the last one ends, int64 (N + 1,): 0 first, never falling."""
     bounds = np.atleast_1d(array_of(value, name))
@@ -225,9 +219,9 @@ def bounds_of(value: Any, name: str, where: str) -> IntArray:
             where=where,
             fix="give integers (N + 1,): 0, then where each sequence ends",
         )
-    if bounds[0] != 0 or (np.diff(bounds.astype(np.int64)) < 0).any() or bounds[-1] > LAST:
-        fix = f"begin with 0, never fall, and end at {LAST} or before"
-        raise ArgumentError(f"{name} is {bounds.tolist()}", where=where, fix=fix)
+    if bounds[0] != 0 or (np.diff(bounds.astype(np.int64)) < 0).any() or bounds[-1] > MOST_ROWS:
+        fix = f"begin with 0, never fall, and end at {MOST_ROWS:,} or before"
+        raise ArgumentError(f"{name} is {shown(bounds.tolist())}", where=where, fix=fix)
     return bounds.astype(np.int64)
 
 

@@ -11,7 +11,7 @@ from attnmask.conventions import Align
 from attnmask.errors import ArgumentError
 from attnmask.mask.atoms import causal, full
 from attnmask.targets.read import arguments_of, array_of, at_lengths, attends_or_added, lengths_hinted, with_four_axes
-from attnmask.targets.write import tensor_of
+from attnmask.targets.write import reasons_against_pairs, tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +22,8 @@ WHERE = "lift('sdpa', arguments)"
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is a mask of bools."""
-    return []
+    """More pairs than are written out, of a set that needs them."""
+    return reasons_against_pairs(plan, lambda: is_full(plan.runs) or causal_offset(plan.runs) == 0)
 
 
 def lower(plan: Plan, *, device: str | torch.device = "cpu") -> dict[str, Any]:

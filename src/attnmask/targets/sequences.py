@@ -183,7 +183,7 @@ def _packed_guesses(runs: Runs, align: Align) -> Iterator[Sequences]:
 
 def keys_seen(runs: Runs) -> BoolArray:
     """The keys that some query of an item sees, bool (B, K)."""
-    return (np.diff(_seen_before(runs)) > 0).reshape(runs.shape[0], runs.keys)
+    return runs.keys_seen
 
 
 def union_of_items(runs: Runs) -> Runs:
@@ -213,13 +213,7 @@ def _hole(runs: Runs) -> tuple[int, int, int, int] | None:
 
 def _seen_before(runs: Runs) -> IntArray:
     """How many of the B * K keys before each one are seen by some query, int64 (B * K + 1,)."""
-    b, h, q = runs.shape
-    line = runs.row_of_run // max(h * q, 1) * (runs.keys + 1)
-    edges = np.zeros(b * (runs.keys + 1), dtype=np.int64)
-    np.add.at(edges, line + runs.starts, 1)
-    np.subtract.at(edges, line + runs.stops, 1)
-    seen = np.cumsum(edges).reshape(b, runs.keys + 1)[:, :-1] > 0
-    return np.append(0, np.cumsum(seen))
+    return np.append(0, np.cumsum(runs.keys_seen))
 
 
 def _without_unseen(runs: Runs) -> tuple[IntArray, IntArray, IntArray, IntArray] | None:

@@ -12,15 +12,23 @@ from attnmask.compile.facts import causal_offset, chunk_size, is_full, window_si
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_dense, runs_of_heads
-from attnmask.compile.segments import count_within_segments, finest_segments, within_segments
+from attnmask.compile.segments import (
+    count_within_table,
+    finest_segments,
+    table_of_segments,
+    within_segments,
+    within_table,
+)
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.atoms import causal, chunked, full, window
 from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
+from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of
 from attnmask.targets.sequences import union_of_items
+from attnmask.targets.write import reasons_against_pairs
 
 name = "splash"
 summary = "dict for JAX splash attention: mask, a MultiHeadMask (H, Q, K), and segment_ids of q (B, Q) and kv (B, K)"
@@ -37,7 +45,9 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
         )
     if plan.B > 1 and _static_and_segments(plan)[1] is None:
         reasons.append("it differs between items, in another way than one mask for all within segments of tokens")
-    return reasons
+    return reasons or reasons_against_pairs(
+        plan, lambda: all(_lazy(one) is not None for one in _heads(_static_and_segments(plan)[0]))
+    )
 
 
 def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
@@ -76,7 +86,7 @@ def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
         )
     static, segments = _static_and_segments(plan)
     masks = [_mask(one) for one in _heads(static)]
-    arrays: list[Any] = [] if segments is None else [each.astype(np.int32) for each in segments]
+    arrays: list[Any] = [] if segments is None else [int32_from(each) for each in segments]
     every_head = MultiHeadMask(masks if len(masks) == count else masks * count)
     return {"mask": every_head, "segment_ids": SegmentIds(*arrays) if arrays else None}
 
@@ -120,12 +130,13 @@ def _static_and_segments(plan: Plan) -> tuple[Runs, Segments]:
     if plan.B == 1 and all(_lazy(one) is not None for one in _heads(plan.runs)):
         return plan.runs, None
     segments = finest_segments(plan.runs)
+    table = table_of_segments(*segments)
     for band in _bands(plan.runs):
-        few = count_within_segments(band, *segments) <= len(plan.runs.starts)
-        if few and within_segments(band, *segments).collapsed() == plan.runs:
+        few = count_within_table(band, *table) <= len(plan.runs.starts)
+        if few and within_table(band, *table).collapsed() == plan.runs:
             return band, segments
     union = union_of_items(plan.runs)
-    return union, segments if plan.B > 1 and within_segments(union, *segments).collapsed() == plan.runs else None
+    return union, segments if plan.B > 1 and within_table(union, *table).collapsed() == plan.runs else None
 
 
 def _bands(runs: Runs) -> Iterator[Runs]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, Shape
 from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import MissingExtraError
+from attnmask.escapes import escaped
 from attnmask.targets import TARGETS, lower, targets
 
 if TYPE_CHECKING:
@@ -63,13 +65,15 @@ def rows_of(plan: Plan) -> list[Row]:
 def table_of(plan: Plan, title: str) -> Table:
     """A rich table: who can, in how many bytes, and who cannot and why."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("target", "bytes", "what it is, or why it cannot hold the mask", title=title, title_justify="left")
+    heads = ("target", "bytes", "what it is, or why it cannot hold the mask")
+    table = Table(*heads, title=Text(escaped(title)), title_justify="left")
     summaries = targets()
     for row in sorted(rows_of(plan), key=lambda row: bool(row.reasons)):
         size = f"{row.size:,}" if isinstance(row.size, int) else row.size
         said = "\n".join(f"no: {reason}" for reason in row.reasons) or summaries[row.target]
-        table.add_row(row.target, size, said, style="dim" if row.reasons else "")
+        table.add_row(row.target, size, Text(escaped(said, lines=True)), style="dim" if row.reasons else "")
     return table
 
 
@@ -95,5 +99,5 @@ def _size(plan: Plan, target: str) -> int | str:
         return bytes_of(lower(Plan(_sized(plan.runs), plan.offset, plan.mask), target))
     except _TooManyPairsError:
         return f"over {MOST_PAIRS:,} pairs"
-    except ModuleNotFoundError as error:
-        return f"needs {error.name}"
+    except MissingExtraError as error:
+        return f"needs {error.package}"

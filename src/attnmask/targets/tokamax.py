@@ -15,6 +15,7 @@ from attnmask.compile.runs import Runs, runs_from_dense, runs_from_single
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.targets.read import array_of, at_lengths, lengths_hinted, with_leading_axes
+from attnmask.targets.write import reasons_against_pairs
 
 name = "tokamax"
 summary = "dataclass with the fields of tokamax's Mask: k_start, k_end (B, H, Q), q_start, q_end (B, H, K), bool_mask"
@@ -41,8 +42,8 @@ class Mask:
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is a mask of bools."""
-    return []
+    """More pairs than are written out, of a set that needs them."""
+    return reasons_against_pairs(plan, lambda: _bounds(plan) is not None)
 
 
 def lower(plan: Plan) -> Mask:
@@ -62,13 +63,8 @@ def lower(plan: Plan) -> Mask:
     Mask(bool_mask=None, q_start=None, q_end=None, k_start=array([[[0, 0, 2, 2]]], dtype=int32), k_end=None,
          is_causal=True)
     """
-    runs = plan.runs
-    if runs.one_per_row:
-        return _by_query(runs)
-    if runs_per_column(runs).max(initial=0) <= 1:
-        starts, stops = (bound.reshape(plan.B, plan.H, plan.K) for bound in transposed(runs).single())
-        return Mask(q_start=starts, q_end=stops)
-    return Mask(bool_mask=runs.to_dense())
+    bounds = _bounds(plan)
+    return Mask(bool_mask=plan.runs.to_dense()) if bounds is None else bounds
 
 
 def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> Plan:
@@ -106,6 +102,16 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     ]
     parts += [] if pairs is None else [runs_from_dense(pairs)]
     return Plan(intersect(parts).collapsed())
+
+
+def _bounds(plan: Plan) -> Mask | None:
+    """The mask in bounds of queries, or of keys, without every pair; None if that cannot be."""
+    if plan.runs.one_per_row:
+        return _by_query(plan.runs)
+    if runs_per_column(plan.runs).max(initial=0) > 1:
+        return None
+    starts, stops = (bound.reshape(plan.B, plan.H, plan.K) for bound in transposed(plan.runs).single())
+    return Mask(q_start=starts, q_end=stops)
 
 
 def _by_query(runs: Runs) -> Mask:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from attnmask.compile.algebra import intersect
 from attnmask.compile.diff import diff_of
 from attnmask.compile.lower import runs_from_mask
@@ -23,9 +25,14 @@ def reasons_against_tokens(plan: Plan, causal: bool) -> list[str]:
     reasons = [f"it differs between its {plan.H} heads"] if plan.H > 1 else []
     if causal and plan.Q > plan.K:
         reasons.append(f"it has {plan.Q} queries and {plan.K} keys: the queries of a decoder are its last keys")
-    difference = diff_of(plan.runs, _expected(plan, causal))
-    if pair := difference.first_left or difference.first_right:
-        reasons.append(_row_reason(plan, pair, attends=difference.first_left is not None, causal=causal))
+    row = _first_other_row(plan, causal)
+    if row is not None:
+        difference = diff_of(plan.runs.between(row, row + 1), _expected(plan, row, causal))
+        attends = difference.first_left is not None
+        pair = difference.first_left or difference.first_right
+        assert pair is not None
+        item, q = divmod(row, plan.Q)
+        reasons.append(_row_reason(plan, (*divmod(item, plan.H), q, pair[3]), attends=attends, causal=causal))
     return reasons
 
 
@@ -61,8 +68,29 @@ def _row_reason(plan: Plan, pair: tuple[int, int, int, int], *, attends: bool, c
     return reason + decoder
 
 
-def _expected(plan: Plan, causal: bool) -> Runs:
+def _first_other_row(plan: Plan, causal: bool) -> int | None:
+    """The first row, of all items and heads, that is not the last one of its item, cut at itself if causal."""
+    runs, last = plan.runs, plan[-1].runs.broadcast_to((*plan.runs.shape[:2], 1))
+    item = np.arange(runs.rows) // plan.Q
+    # Of the runs of the last row, laid end to end, a row has the first so many.
+    before, after = last.indptr[item], last.indptr[item + 1]
+    stop = np.arange(runs.rows) % plan.Q + plan.K - plan.Q + 1 if causal else np.full(runs.rows, plan.K)
+    apart = plan.K + 1
+    line = last.row_of_run * apart + last.starts
+    counts = np.searchsorted(line, item * apart + np.maximum(stop, 0), side="left") - before
+    differs = runs.counts != np.minimum(counts, after - before)
+    same = np.flatnonzero(~differs[runs.row_of_run])
+    row = runs.row_of_run[same]
+    place = same - runs.indptr[row] + before[row]
+    stops = np.minimum(last.stops[place], stop[row])
+    differs[row[(runs.starts[same] != last.starts[place]) | (runs.stops[same] != stops)]] = True
+    return int(differs.argmax()) if differs.any() else None
+
+
+def _expected(plan: Plan, row: int, causal: bool) -> Runs:
+    """What one row of such a set would attend to."""
     # The last row of a causal mask sees every token too: if the set can be expressed, the keys are that row.
-    tokens = plan[-1].runs.broadcast_to(plan.runs.shape)
-    domain = Domain(1, 1, plan.Q, plan.K, plan.K - plan.Q)
+    last = plan[-1].runs.broadcast_to((*plan.runs.shape[:2], 1))
+    tokens = last.between(row // plan.Q, row // plan.Q + 1)
+    domain = Domain(1, 1, 1, plan.K, plan.K - plan.Q + row % plan.Q)
     return intersect([runs_from_mask(causal_mask(), domain), tokens]) if causal else tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +13,7 @@ from attnmask.compile.algebra import intersect
 from attnmask.compile.facts import causal_offset, is_full
 from attnmask.compile.plan import Plan, plan_from_dense
 from attnmask.compile.plan import compile as compile_mask
-from attnmask.compile.runs import Runs, runs_from_dense
+from attnmask.compile.runs import Runs, check_pair_count, runs_from_dense
 from attnmask.conventions import Align, BoolArray, IntArray, masked_out_from_attends
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import one_of, whole_number
@@ -20,7 +21,7 @@ from attnmask.mask.atoms import full, padding
 from attnmask.targets.read import arguments_of, array_of, at_lengths, lengths_hinted
 from attnmask.targets.sequences import keys_seen, padded_sequences, union_of_items
 from attnmask.targets.torch_masks import attends_of_masks, heads_of, reasons_against_empty_rows
-from attnmask.targets.write import batch_items, tensor_of
+from attnmask.targets.write import batch_items, reasons_against_pairs, tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ def refusals(plan: Plan, *, form: str = "padded", num_heads: int | None = None, 
     reasons += reasons_against_empty_rows(plan, EMPTY_ROWS)
     if plan.B > 1 and plan.H == 1 and num_heads is None and _factors(plan) is None:
         reasons.append("it differs between items by more than padding: that takes a mask per head; give num_heads=")
-    return reasons
+    return reasons + reasons_against_pairs(plan, lambda: (found := _factors(plan)) is not None and is_full(found[0]))
 
 
 def lower(
@@ -96,6 +97,7 @@ def lower(
     factors = _factors(plan)
     if factors is None:
         shape = items, heads_of(plan, num_heads), plan.Q, plan.K
+        check_pair_count(math.prod(shape))
         pairs = np.broadcast_to(plan.runs.to_dense(), shape).reshape(-1, plan.Q, plan.K)
         return dict(zip(NAMES, [tensor_of(masked_out_from_attends(pairs), device), None, False], strict=True))
     pairs, keys = factors

@@ -8,13 +8,14 @@ import numpy as np
 
 from attnmask.compile.algebra import intersect
 from attnmask.compile.plan import Plan, plan_from_dense
+from attnmask.compile.runs import Runs
 from attnmask.conventions import Align, BoolArray, IntArray, attends_from_masked_out, masked_out_from_attends
 from attnmask.errors import ArgumentError
 from attnmask.targets.bands import Window, band, band_runs
 from attnmask.targets.read import arguments_of, array_of, lengths_hinted, window_of
 from attnmask.targets.sequences import Sequences, first_tokens, padded_sequences
 from attnmask.targets.windows import flash_from_window
-from attnmask.targets.write import batch_items, tensor_of
+from attnmask.targets.write import batch_items, reasons_against_pairs, tensor_of
 
 if TYPE_CHECKING:
     import torch
@@ -36,8 +37,10 @@ EVERYTHING = (None, None)
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
-    """None: every set is an arbitrary mask."""
-    return []
+    """More pairs than are written out, of a set that needs them."""
+    return reasons_against_pairs(
+        plan, lambda: (plan.H == 1 and _named(plan) is not None) or _padded_kind(plan.runs) is not None
+    )
 
 
 def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -70,13 +73,11 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     if named is not None:
         return dict(zip(NAMES, [named[0], None, flash_from_window(named[1])], strict=True))
     runs = plan.runs.broadcast_to((batch_items(plan, batch), *plan.runs.shape[1:]))
-    for align, suffix in ((Align.START, ""), (Align.END, "_bottom_right")):
-        found = padded_sequences(runs, align)
-        if found is not None and found.window in (EVERYTHING, (None, 0)):
-            kind = "padding" if found.window == EVERYTHING else f"padding_causal{suffix}"
-            masks = tuple(tensor_of(one, device) for one in _padding(found, runs.shape[0], plan.Q, plan.K))
-            mask = masks[0] if len(masks) == 1 else masks
-            return dict(zip(NAMES, [kind, mask, flash_from_window(found.window)], strict=True))
+    if (padded := _padded_kind(runs)) is not None:
+        kind, found = padded
+        masks = tuple(tensor_of(one, device) for one in _padding(found, runs.shape[0], plan.Q, plan.K))
+        mask = masks[0] if len(masks) == 1 else masks
+        return dict(zip(NAMES, [kind, mask, flash_from_window(found.window)], strict=True))
     masked_out = tensor_of(masked_out_from_attends(plan.runs.to_dense()), device)
     return dict(zip(NAMES, ["arbitrary", masked_out, flash_from_window(EVERYTHING)], strict=True))
 
@@ -139,6 +140,15 @@ def _named(plan: Plan) -> tuple[str, Window] | None:
     left, right = bottom_right
     # Without a causal type both sides have a bound: one that is never reached is none.
     return "no_mask", (plan.K if left is None else left, plan.Q if right is None else right)
+
+
+def _padded_kind(runs: Runs) -> tuple[str, Sequences] | None:
+    """The type with padding that a set is, and its sequences."""
+    for align, suffix in ((Align.START, ""), (Align.END, "_bottom_right")):
+        found = padded_sequences(runs, align)
+        if found is not None and found.window in (EVERYTHING, (None, 0)):
+            return "padding" if found.window == EVERYTHING else f"padding_causal{suffix}", found
+    return None
 
 
 def _padding(found: Sequences, items: int, q: int, k: int) -> list[BoolArray]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from attnmask.compile.plan import Plan
+from attnmask.compile.runs import MOST_PAIRS
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import whole_number
+from attnmask.mask.arguments import shown, whole_number
 from attnmask.targets.read import MASKS_FROM
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ def tensor_of(array: NDArray[Any], device: str | torch.device) -> Tensor:
 
     try:
         place = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ArgumentError(f"device is {device!r}", where="lower(device=)", fix="give 'cpu' or 'cuda'") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentError(f"device is {shown(device)}", where="lower(device=)", fix="give 'cpu' or 'cuda'") from error
     try:
         return torch.from_numpy(array).to(place)  # pyright: ignore[reportUnknownMemberType]
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
@@ -42,7 +44,7 @@ def additive_of(plan: Plan, dtype: str | torch.dtype, masked: str | float, devic
 
     name = str(dtype).removeprefix("torch.")
     if name not in FLOATS:
-        raise ArgumentError(f"dtype is {dtype!r}", where="lower(dtype=)", fix=f"give one of {', '.join(FLOATS)}")
+        raise ArgumentError(f"dtype is {shown(dtype)}", where="lower(dtype=)", fix=f"give one of {', '.join(FLOATS)}")
     float_type: torch.dtype = getattr(torch, name)
     constant = _masked_constant(masked, torch.finfo(float_type).min)
     attends = tensor_of(plan.runs.to_dense(), device)
@@ -59,6 +61,19 @@ def batch_items(plan: Plan, batch: int | None) -> int:
     return items
 
 
+def reasons_against_pairs(plan: Plan, others: Callable[[], bool] = lambda: False) -> list[str]:
+    """That an element for every pair would fill the memory.
+
+    Args:
+        plan: the set.
+        others: whether the form says this set in another way; asked of large sets alone.
+    """
+    pairs = math.prod(plan.shape)
+    if pairs <= MOST_PAIRS or others():
+        return []
+    return [f"it has {pairs:,} pairs to write out one by one, and no more than {MOST_PAIRS:,} are"]
+
+
 def power_of_two(number: int) -> int:
     """The least power of two that is no less."""
     return 1 << max(number - 1, 0).bit_length()
@@ -73,7 +88,7 @@ def _masked_constant(masked: str | float, least: float) -> float:
         # A constant that the dtype cannot hold would become -inf, which is another thing to ask for.
         return masked if masked == -math.inf else max(masked, least)
     raise ArgumentError(
-        f"masked is {masked!r}",
+        f"masked is {shown(masked)}",
         where="lower(masked=)",
         fix=f"give '-inf', 'min' or a number of {MASKS_FROM} or less: a smaller one may be outweighed by scores",
     )

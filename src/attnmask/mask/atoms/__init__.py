@@ -1,4 +1,4 @@
-"""The atoms, one file a kind; what is imported here is an atom, in ATOMS by its name."""
+"""The atoms, one file a kind; each function here that returns a Mask is in ATOMS by its name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import FunctionType
 
 from attnmask.mask.atoms.block_causal import block_causal as block_causal
 from attnmask.mask.atoms.block_diffusion import block_diffusion as block_diffusion
+from attnmask.mask.atoms.blocks import bigbird_layout as bigbird_layout
 from attnmask.mask.atoms.blocks import blocks as blocks
 from attnmask.mask.atoms.causal import causal as causal
 from attnmask.mask.atoms.chunked import chunked as chunked
@@ -35,5 +36,5 @@ from attnmask.mask.expr import Mask
 ATOMS: dict[str, Callable[..., Mask]] = {
     name: made
     for name, made in list(globals().items())
-    if isinstance(made, FunctionType) and made.__module__.startswith(f"{__name__}.")
+    if isinstance(made, FunctionType) and made.__annotations__.get("return") == Mask.__name__
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import positive_number, whole_number
 from attnmask.mask.domain import Domain, Points
@@ -33,6 +34,7 @@ class BlockCausal(Atom):
         return f"block_causal({', '.join(f'{name}={value}' for name, value in self.arguments().items())})"
 
 
+@public
 def block_causal(size: int, left: int | None = None) -> Mask:
     """Queries see their own block and the blocks before it; attends iff 0 <= q // size - k // size <= left.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import positive_number, whole_number
 from attnmask.mask.domain import Domain, Points
@@ -49,6 +50,7 @@ class BlockDiffusion(Atom):
         return f"block_diffusion(size={self.size}, length={self.length})"
 
 
+@public
 def block_diffusion(size: int, length: int) -> Mask:
     """Noised text, then the same text clean; attends iff k is in q's own noised block, or clean and before it.
 

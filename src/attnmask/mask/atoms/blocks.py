@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import bool_array, positive_number, whole_number
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen import FrozenArray
 from attnmask.mask.run_table import FEW_RUNS, range_of, table_of
-from attnmask.mask.tables import Flat, item_of, runs_of_rows
+from attnmask.mask.tables import Flat, check_row_count, item_of, runs_of_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,6 +65,7 @@ class Blocks(Atom):
         return values[None, None] if values.ndim == 2 else values
 
 
+@public
 def blocks(layout: Any, size: int) -> Mask:
     """Blocks of queries see blocks of keys; attends iff layout[(b, h,) q // size, k // size].
 
@@ -92,6 +94,7 @@ def blocks(layout: Any, size: int) -> Mask:
     return Blocks(FrozenArray(array), positive_number(size, "size", "blocks"))
 
 
+@public
 def bigbird_layout(blocks: int, window: int, global_blocks: int, random_blocks: int, seed: int = 0) -> BoolArray:
     """Big Bird's layout: neighbours, global blocks at the beginning, and some random blocks in every row.
 
@@ -116,6 +119,7 @@ def bigbird_layout(blocks: int, window: int, global_blocks: int, random_blocks: 
     """
     named = {"blocks": blocks, "window": window, "global_blocks": global_blocks, "random_blocks": random_blocks}
     count, around, first, others = (whole_number(value, name, "bigbird_layout") for name, value in named.items())
+    check_row_count(count**2, f"{count} x {count} blocks", "bigbird_layout")
     place = np.arange(count)
     layout = np.abs(place[:, None] - place) <= around // 2
     layout[:first] = layout[:, :first] = True

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, Mask
@@ -20,6 +21,7 @@ class Causal(Atom):
         return Bounds((1, 1, domain.Q), np.array([0]), domain.positions + 1)
 
 
+@public
 def causal() -> Mask:
     """Each query sees its own position and those before it; attends iff k <= q.
 

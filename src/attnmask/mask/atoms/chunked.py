@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.domain import Domain, Points
@@ -25,6 +26,7 @@ class Chunked(Atom):
         return {"size": self.size}
 
 
+@public
 def chunked(size: int) -> Mask:
     """Queries see their own chunk of positions; attends iff q // size == k // size.
 

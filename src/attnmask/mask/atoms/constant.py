@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, Mask
@@ -31,6 +32,7 @@ class Empty(Atom):
         return Bounds(ONE_ROW, np.array([0]), np.array([0]))
 
 
+@public
 def full() -> Mask:
     """Every query attends to every key; attends iff true.
 
@@ -47,6 +49,7 @@ def full() -> Mask:
     return Full()
 
 
+@public
 def empty() -> Mask:
     """No query attends to any key; attends iff false.
 

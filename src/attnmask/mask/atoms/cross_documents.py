@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Domain, Points
@@ -63,6 +64,7 @@ class CrossDocuments(Atom):
         return f"cross_documents({given})"
 
 
+@public
 def cross_documents(
     *,
     query_lengths: Lengths | None = None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attnmask.calls import public
 from attnmask.conventions import IntArray
 from attnmask.mask.atoms.padding import padding
 from attnmask.mask.expr import Mask
 
 
+@public
 def cross_padding(queries: int | Sequence[int] | IntArray, keys: int | Sequence[int] | IntArray) -> Mask:
     """Real queries see real keys, each with lengths of their own; attends iff row < queries[b] and k < keys[b].
 

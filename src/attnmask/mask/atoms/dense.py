@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import bool_array
 from attnmask.mask.domain import Domain, Points
@@ -46,6 +47,7 @@ class Dense(Atom):
         return values[None, None] if values.ndim == 2 else values
 
 
+@public
 def dense(array: Any) -> Mask:
     """Each pair is looked up in an array; attends iff array[(b, h,) row, k].
 

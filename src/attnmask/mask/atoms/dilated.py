@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.domain import Domain, Points
@@ -40,6 +41,7 @@ class Dilated(Atom):
         return {"step": self.step}
 
 
+@public
 def dilated(step: int) -> Mask:
     """Queries see every step-th key, both ways; attends iff (q - k) % step == 0.
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.arguments import exactly_one
 from attnmask.mask.domain import Domain, Points
@@ -53,6 +54,7 @@ class Documents(Atom):
         return {"lengths": items[0] if len(items) == 1 else items}
 
 
+@public
 def documents(
     *,
     lengths: Sequence[int] | Sequence[Sequence[int]] | IntArray | None = None,

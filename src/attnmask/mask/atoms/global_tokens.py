@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import LARGEST, ids_per_position
@@ -68,6 +69,7 @@ class GlobalTokens(Atom):
         return np.logical_or.reduce(np.broadcast_arrays(*chosen))
 
 
+@public
 def global_tokens(indices: Sequence[int] | Sequence[Sequence[int]] | IntArray) -> Mask:
     """Some tokens see all and are seen by all; attends iff q in indices or k in indices.
 

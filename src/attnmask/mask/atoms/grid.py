@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import one_of, positive_number, whole_number
@@ -41,6 +42,8 @@ class Grid(Atom):
         q = domain.positions
         top, bottom = self._reach(q // self.width, self.height)
         left, right = self._reach(q % self.width, self.width)
+        # Lines beyond the keys would be cut off: there may be very many of them.
+        bottom = np.maximum(np.minimum(bottom, -(-domain.K // self.width)), top)
         # Rows that are seen from end to end touch each other, and are one run.
         whole = right - left == self.width
         on_image = (q >= 0) & (q < self.height * self.width)
@@ -61,6 +64,7 @@ class Grid(Atom):
         return first, first + 2 * self.radius + 1
 
 
+@public
 def grid(height: int, width: int, radius: int, border: str = "clip") -> Mask:
     """Pixels see their neighbours; attends iff q and k are on the image, and rows and columns are at most radius apart.
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray, Of, Side
 from attnmask.errors import ArgumentError
-from attnmask.mask.arguments import bool_array, exactly_one, lengths_per_item, one_of
+from attnmask.mask.arguments import exactly_one, keep_mask, lengths_per_item, one_of
 from attnmask.mask.atoms.padding_from_ids import attention_mask_from_ids
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
@@ -50,6 +51,10 @@ class PaddingByLength(Atom):
 
     def sizes(self) -> dict[str, int]:
         return {"B": len(self.lengths.values)}
+
+    def least_sizes(self) -> dict[str, int]:
+        most = int(self.lengths.values.max())
+        return {axis: most for axis in {Of.KEYS: "K", Of.QUERIES: "Q", Of.BOTH: "QK"}[self.of]}
 
     def arguments(self) -> dict[str, object]:
         return {"lengths": self.lengths, **_unless_default(self.side, self.of)}
@@ -114,6 +119,7 @@ class PaddingByMask(Atom):
         return _as_padding(self)
 
 
+@public
 def padding(
     *,
     lengths: int | Sequence[int] | IntArray | None = None,
@@ -134,8 +140,9 @@ def padding(
     text's own end part of the run; where it counts, give ``attention_mask`` or ``lengths``.
 
     Args:
-        lengths: tokens that are no padding, one number or shape (B,).
-        attention_mask: 1 or True for a token, 0 or False for padding; shape (S,) or (B, S).
+        lengths: tokens that are no padding, one number or shape (B,); no more than the plan has keys, or queries.
+        attention_mask: 1 or True for a token, 0 or False for padding, floats of exactly 1.0 and 0.0 included; shape
+            (S,) or (B, S): lists, an array or a tensor.
         ids: token ids, shape (S,) or (B, S); goes with ``pad_id``.
         pad_id: the id that fills.
         side: the end that is filled, "right" or "left"; default right.
@@ -146,7 +153,7 @@ def padding(
 
     Raises:
         ArgumentError: not exactly one of lengths, attention_mask, ids is given, or it is not usable.
-        AmbiguousError: the ids can be read in two ways, or the attention mask holds floats.
+        AmbiguousError: the ids can be read in two ways, or the attention mask holds 0.0 alone, as floats.
 
     Source: the ``attention_mask`` of Hugging Face transformers.
 
@@ -171,8 +178,7 @@ def padding(
         return PaddingByMask(FrozenArray(attention_mask_from_ids(value, pad_id, filled)), about)
     if filled is not None:
         raise ArgumentError("side is not used with attention_mask", where=where, fix="leave side out")
-    array = bool_array(value, name, "padding", dims=(1, 2))
-    return PaddingByMask(FrozenArray(np.atleast_2d(array)), about)
+    return PaddingByMask(FrozenArray(np.atleast_2d(keep_mask(value, name, where))), about)
 
 
 def _unless_default(side: Side, of: Of) -> dict[str, object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Points
@@ -37,6 +38,7 @@ class PerHead(Atom):
         return f"per_head({list(self.masks)!r})"
 
 
+@public
 def per_head(masks: Sequence[Mask]) -> Mask:
     """Every head has a mask of its own; attends iff masks[h] attends.
 

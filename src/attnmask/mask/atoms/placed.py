@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import lengths_per_item, positive_number
@@ -52,6 +53,7 @@ class Placed(Atom):
         return {"mask": self.mask, "at": self.at, "length": self.length}
 
 
+@public
 def placed(mask: Mask, at: int | Sequence[int] | IntArray, length: int) -> Mask:
     """A mask holds on a part of the sequence; attends iff q and k are in it, and mask attends at (q - at, k - at).
 
@@ -106,3 +108,7 @@ def _check_sizes(mask: Placed) -> None:
                 where="placed",
                 fix="make them agree",
             )
+    least = max((n for atom in sized_atoms_of(mask.mask) for n in atom.least_sizes().values()), default=0)
+    if least > mask.length:
+        what = f"the mask speaks of {least} tokens, the part has {mask.length}"
+        raise ArgumentError(what, where="placed(length=)", fix=f"give length={least} or more, or fix the lengths")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.arguments import bool_array, one_of, positive_number
 from attnmask.mask.domain import Domain, Points
@@ -62,6 +63,7 @@ class PrecedingImages(Atom):
         return f"preceding_images({given})"
 
 
+@public
 def preceding_images(
     media_locations: Sequence[int] | Sequence[Sequence[int]] | IntArray | Any, tokens: int, which: str = "last"
 ) -> Mask:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expr import Atom, Bounds, KeyRange, Mask, all_keys
-from attnmask.mask.tables import check_run_count, runs_of_rows
+from attnmask.mask.tables import check_row_count, check_run_count, int32_from, runs_of_rows
 
 Rule = Callable[[Any, Any, Any, Any], Any]
 FlatInt32 = tuple[IntArray, NDArray[np.int32], NDArray[np.int32]]
@@ -62,10 +63,11 @@ class Predicate(Atom):
 
     def _runs_of_block(self, domain: Domain, item: tuple[int, int], rows: slice, keys: tuple[int, int]) -> FlatInt32:
         first, last = keys
+        check_row_count(last - first, "too many keys to ask for at once", "predicate")
         b, h = (np.array(index).reshape(1, 1) for index in item)
         answer = self._answer(b, h, domain.positions[rows, None], np.arange(first, max(first, last))[None])
         counts, starts, stops = runs_of_rows(answer)
-        return counts, (starts + first).astype(np.int32), (stops + first).astype(np.int32)
+        return counts, int32_from(starts + first), int32_from(stops + first)
 
     def _answer(self, b: IntArray, h: IntArray, q: IntArray, k: IntArray) -> BoolArray:
         shape = np.broadcast_shapes(b.shape, h.shape, q.shape, k.shape)
@@ -92,6 +94,7 @@ def _row_blocks(domain: Domain) -> Iterator[slice]:
     return (slice(first, first + height) for first in range(0, max(domain.Q, 1), height))
 
 
+@public
 def predicate(fn: Rule) -> Mask:
     """A rule of one's own; attends iff fn(b, h, q, k).
 

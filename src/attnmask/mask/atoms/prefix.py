@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.arguments import lengths_per_item
 from attnmask.mask.domain import Domain, Points
@@ -33,6 +34,7 @@ class Prefix(Atom):
         return {"lengths": self.lengths}
 
 
+@public
 def prefix(lengths: int | Sequence[int] | IntArray) -> Mask:
     """Every query sees the first keys of its batch item; attends iff k < lengths[b].
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import lengths_per_item
@@ -15,6 +16,7 @@ from attnmask.mask.expr import Mask
 from attnmask.mask.frozen import is_ragged
 
 
+@public
 def shared_prefix(
     prompt: int | Sequence[int] | IntArray, answers: Sequence[int] | Sequence[Sequence[int]] | IntArray
 ) -> Mask:

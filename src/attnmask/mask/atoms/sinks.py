@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import whole_number
 from attnmask.mask.domain import Domain, Points
@@ -26,6 +27,7 @@ class Sinks(Atom):
         return {"n": self.n}
 
 
+@public
 def sinks(n: int) -> Mask:
     """Every query sees the first tokens; attends iff k < n.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from attnmask.calls import public
 from attnmask.conventions import IntArray
 from attnmask.mask.atoms.documents import Documents
 from attnmask.mask.expr import Mask
@@ -17,6 +18,7 @@ class Spans(Documents):
         return {"ids": self.ids.written_out()}
 
 
+@public
 def spans(ids: Sequence[int] | Sequence[Sequence[int]] | IntArray) -> Mask:
     """Queries see the keys of their own span, both ways; attends iff ids[q] == ids[k] >= 0.
 

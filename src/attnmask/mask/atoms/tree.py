@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import ids_per_position, lengths_per_item
@@ -95,7 +96,7 @@ def _runs_of_paths(parents: IntArray, positions: IntArray) -> Flat:
     """
     nodes = np.arange(len(parents))
     heads = np.flatnonzero((parents != nodes - 1) | (nodes == 0))
-    chain = np.cumsum(np.isin(nodes, heads)) - 1
+    chain = np.repeat(np.arange(len(heads)), np.diff(heads, append=len(nodes)))
     rows = np.flatnonzero((positions >= 0) & (positions < len(parents)))
     # From the position upwards: the last run of a path is found first.
     found: list[tuple[IntArray, IntArray, IntArray]] = []
@@ -107,13 +108,17 @@ def _runs_of_paths(parents: IntArray, positions: IntArray) -> Flat:
         check_run_count(total)
         upper = parents[first]
         rows, last = rows[upper >= 0], upper[upper >= 0]
-    if not found:
-        return np.zeros(len(positions), dtype=np.int64), nodes[:0], nodes[:0]
-    row, starts, stops = (np.concatenate(parts[::-1]) for parts in zip(*found, strict=True))
-    order = np.argsort(row, kind="stable")
-    return np.bincount(row, minlength=len(positions)), starts[order], stops[order]
+    counts = np.zeros(len(positions), dtype=np.int64)
+    for rows, _, _ in found:
+        counts[rows] += 1
+    ends, (starts, stops) = np.cumsum(counts), np.empty((2, total), dtype=np.int64)
+    for level, (rows, first, stop) in enumerate(found, start=1):
+        place = ends[rows] - level
+        starts[place], stops[place] = first, stop
+    return counts, starts, stops
 
 
+@public
 def tree(
     parents: Sequence[int] | Sequence[Sequence[int]] | IntArray, cache: int | Sequence[int] | IntArray | None = None
 ) -> Mask:

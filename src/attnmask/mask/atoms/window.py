@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnmask.calls import public
 from attnmask.conventions import BoolArray
 from attnmask.mask.arguments import whole_number
 from attnmask.mask.domain import Domain, Points
@@ -32,6 +33,7 @@ class Window(Atom):
         return {"left": self.left, "right": self.right}
 
 
+@public
 def window(left: int | None, right: int | None) -> Mask:
     """Each query sees itself, ``left`` keys before it and ``right`` after it; attends iff -right <= q - k <= left.
 

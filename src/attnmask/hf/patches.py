@@ -1,0 +1,47 @@
+"""What is replaced in transformers, and put back: each attribute and each entry of a table, in the reverse order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+_MISSING = object()
+_undo: list[Callable[[], None]] = []
+
+
+def replace_attribute(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute of a class or module until ``undo_replacements``."""
+    before = cast(dict[str, Any], vars(owner)).get(name, _MISSING)
+    setattr(owner, name, value)
+
+    def undo() -> None:
+        if vars(owner).get(name) is not value:  # somebody wrapped it later: what we did is inside, and does nothing
+            return
+        if before is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+    _undo.append(undo)
+
+
+def replace_entry(table: dict[str, Any], key: str, value: Any) -> None:
+    """Set an entry of a table until ``undo_replacements``."""
+    before = table.get(key, _MISSING)
+    table[key] = value
+
+    def undo() -> None:
+        if table.get(key) is not value:
+            return
+        if before is _MISSING:
+            del table[key]
+        else:
+            table[key] = before
+
+    _undo.append(undo)
+
+
+def undo_replacements() -> None:
+    """Put everything back."""
+    while _undo:
+        _undo.pop()()
