@@ -6,9 +6,11 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import attnmask as am
@@ -67,3 +69,25 @@ def test_writing_to_what_a_mask_was_made_of_does_not_change_it() -> None:
     array[:], ids[:], tensor[:] = False, 3, 0
     assert [am.compile(mask, q=4).pairs for mask in masks] == before
     assert lifted.pairs == 10
+
+
+class Own(am.Mask):
+    """A mask of which the package knows nothing."""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: am.compile(Own(), q=3),
+        lambda: am.compile(am.causal() & Own(), q=3),
+        lambda: am.causal().shift(1).to_json() + (am.causal() | Own()).to_json(),
+        lambda: am.dense(np.ma.array([[1, 0], [1, 1]], mask=[[1, 0], [0, 0]])),
+        lambda: am.prefix(np.ma.array([1, 2], mask=[0, 1])),
+        lambda: am.lift("dense", np.ma.array(np.ones((2, 2), bool), mask=np.eye(2))),
+        *(lambda rows=rows: am.compile(am.causal(), q=3)[rows] for rows in (slice(1.0, None), slice(None, None, 0))),
+        lambda: am.compile(am.causal(), q=3)[:"2"],  # type: ignore[misc]
+    ],
+)
+def test_what_only_looks_like_a_mask_or_an_array_is_refused(call: Callable[[], object]) -> None:
+    with pytest.raises(am.AttnMaskError):
+        call()

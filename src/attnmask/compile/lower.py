@@ -23,7 +23,7 @@ from attnmask.mask.atoms.per_head import PerHead
 from attnmask.mask.atoms.placed import Placed
 from attnmask.mask.atoms.predicate import Predicate
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import And, Atom, Bounds, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of
+from attnmask.mask.expr import And, Atom, Bounds, KeyRange, Mask, Not, Or, Shift, Xor, all_keys, atoms_of, unknown_mask
 from attnmask.mask.tables import check_row_count, check_run_count, ragged_indices
 
 # What is costly has many runs a row; so many of them stay in the processor's cache, and need little memory.
@@ -104,7 +104,7 @@ def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
         case Atom():
             return runs_from_bounds(mask.bounds_within(domain, within), domain.Q, domain.K)
         case _:
-            raise TypeError(f"not a mask: {mask!r}")
+            raise unknown_mask(mask)
 
 
 def _intersection(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Runs:

@@ -196,9 +196,11 @@ class Plan:
 
     def _row_range(self, rows: int | slice) -> tuple[int, int]:
         if isinstance(rows, slice):
-            start, stop, step = rows.indices(self.Q)
-            if step != 1:
-                raise ArgumentError(f"step is {step}", where="plan[rows]", fix="take consecutive rows")
+            if not all(end is None or is_whole(end) for end in (rows.start, rows.stop)):
+                raise ArgumentError(f"rows is {rows}", where="plan[rows]", fix="give whole numbers")
+            if not (rows.step is None or (is_whole(rows.step) and rows.step == 1)):
+                raise ArgumentError(f"step is {rows.step!r}", where="plan[rows]", fix="take consecutive rows")
+            start, stop, _ = rows.indices(self.Q)
             return start, max(start, stop)
         if not is_whole(rows):
             raise ArgumentError(f"rows is {rows!r}", where="plan[rows]", fix="give a row or a slice of rows")

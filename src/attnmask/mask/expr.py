@@ -299,7 +299,7 @@ def parts_of(mask: Mask) -> tuple[Mask, ...]:
         case Atom():
             return mask.inner()
         case _:
-            raise TypeError(f"not a mask: {mask!r}")
+            raise unknown_mask(mask)
 
 
 def atoms_of(mask: Mask) -> list[Atom]:
@@ -316,6 +316,15 @@ def _mask(value: object) -> Mask:
             fix=mask_instead_of(value),
         )
     return value
+
+
+def unknown_mask(mask: object) -> ArgumentError:
+    """The error for a mask of a class of which nothing is known, such as a caller's own."""
+    return ArgumentError(
+        f"{type(mask).__name__} is no mask of attnmask's own",
+        where=f"an expression with {type(mask).__name__}",
+        fix="write a rule of one's own as predicate(fn)",
+    )
 
 
 def mask_instead_of(value: object) -> str:

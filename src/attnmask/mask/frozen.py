@@ -48,6 +48,8 @@ class FrozenArray:
 
 def as_array(value: Any) -> NDArray[Any]:
     """NumPy view of a list, an array of NumPy or JAX, or a torch tensor of any dtype on any device."""
+    if np.ma.is_masked(value):
+        raise ValueError("values of this masked array are missing; fill them in first, with its filled(value)")
     if not hasattr(value, "detach"):
         array = np.asarray(value)
         # To NumPy, JAX's bfloat16 is of no kind of number.

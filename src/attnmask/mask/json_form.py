@@ -16,7 +16,7 @@ from attnmask.conventions import BoolArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import LARGEST, shown
 from attnmask.mask.atoms import ATOMS
-from attnmask.mask.expr import DEEPEST, And, Atom, Mask, Not, Or, Shift, Xor
+from attnmask.mask.expr import DEEPEST, And, Atom, Mask, Not, Or, Shift, Xor, unknown_mask
 from attnmask.mask.frozen import FrozenArray
 
 VERSION = 1
@@ -106,7 +106,7 @@ def node_from_mask(mask: Mask) -> dict[str, Any]:
             name = repr(mask).partition("(")[0]
             return {name: {key: _plain(value, mask) for key, value in mask.arguments().items()}}
         case _:
-            raise TypeError(f"not a mask: {mask!r}")
+            raise unknown_mask(mask)
 
 
 def _plain(value: object, atom: Atom) -> Any:

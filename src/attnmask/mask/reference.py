@@ -8,7 +8,7 @@ import numpy as np
 
 from attnmask.conventions import BoolArray
 from attnmask.mask.domain import Domain, Points, points_of
-from attnmask.mask.expr import And, Atom, Mask, Not, Or, Shift, Xor
+from attnmask.mask.expr import And, Atom, Mask, Not, Or, Shift, Xor, unknown_mask
 
 
 def evaluate(mask: Mask, domain: Domain) -> BoolArray:
@@ -41,7 +41,7 @@ def attends(mask: Mask, at: Points) -> BoolArray:
         case Atom():
             return mask.attends(at)
         case _:
-            raise TypeError(f"not a mask: {mask!r}")
+            raise unknown_mask(mask)
 
 
 def grid(mask: Mask, q: int, k: int | None = None, offset: int = 0, batch: int = 0, head: int = 0) -> str:
