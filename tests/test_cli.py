@@ -192,7 +192,8 @@ def test_encode_writes_a_row_for_every_text(encoder: Encoder, texts: Path, tmp_p
     assert encoder.asked == {
         "model": "model",
         "tokenizer": "tokenizer",
-        "pool": "mean",
+        "pool": None,
+        "on_empty": "error",
         "max_length": None,
         "token_budget": 2048,
         "batch_order": "sorted",
@@ -269,7 +270,7 @@ def test_without_typer_the_command_says_what_to_install(monkeypatch: pytest.Monk
 def test_what_is_not_installed_is_named(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers.utils.logging", None)
     result = run("encode", str(texts), "--column", "text", "--model", "m", "--out", str(tmp_path / "o.npy"))
-    assert result == (2, "", "error: this needs transformers.utils.logging\n  to do: pip install 'attnmask[hf]'\n")
+    assert result == (2, "", 'error: transformers is not installed\n  to do: pip install "attnmask[hf]"\n')
 
 
 def test_embeddings_of_a_real_model_are_those_of_the_library(texts: Path, tmp_path: Path) -> None:

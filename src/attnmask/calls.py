@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -87,3 +89,11 @@ def attribute_of(home: str, name: str) -> Any:
         needs_extra.__name__ = needs_extra.__qualname__ = name
         needs_extra.__doc__ = str(missing)
         return needs_extra
+
+
+def warn_caller(warning: Warning) -> None:
+    """Warn at the line of the caller's own code, the nearest that is not of this package."""
+    frame, level = sys._getframe(1), 2  # pyright: ignore[reportPrivateUsage]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "attnmask":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(warning, stacklevel=level)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from attnmask.calls import warn_caller
 from attnmask.errors import ArgumentError
 from attnmask.execute.native.build import SlowAttentionWarning
 
@@ -94,10 +94,9 @@ def use_one_thread_if_forked() -> None:
     _limit_threads()
     if _Process.limited:
         _Process.limited = False
-        warnings.warn(
+        warn_caller(
             SlowAttentionWarning(
                 "this process was forked and has none of its parent's threads, so torch is set to one thread in it; "
                 'start it by the "spawn" method to use more'
-            ),
-            stacklevel=4,
+            )
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attnmask.calls import warn_caller
 from attnmask.errors import ArgumentError
 from attnmask.hf.notices import TruncationWarning
 from attnmask.hf.weighting import Weighting
@@ -86,9 +86,9 @@ def tokens_of_texts(
     tokens = _joined(parts)
     _check_tokens(tokens, who, skips_empty)
     if cut:
-        warnings.warn(TruncationWarning(len(cut), cut[0], limit, len(texts)), stacklevel=3)
+        warn_caller(TruncationWarning(len(cut), cut[0], limit, len(texts)))
     if weighting is not None:
-        weighting.warn_of_words_not_found(stacklevel=3)
+        weighting.warn_of_words_not_found()
     return tokens
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnmask.calls import public
+from attnmask.calls import public, warn_caller
 from attnmask.errors import ArgumentError
 from attnmask.hf.notices import WordNotFoundWarning
 from attnmask.mask.arguments import is_whole
@@ -65,7 +64,7 @@ def token_weights(
     cut: dict[str, Any] = {} if max_length is None else {"truncation": True, "max_length": max_length}
     offsets = tokenizer(text, return_offsets_mapping=True, verbose=False, **cut)["offset_mapping"]
     weights = weighting.of(text, offsets)
-    weighting.warn_of_words_not_found(stacklevel=2)
+    weighting.warn_of_words_not_found()
     return weights
 
 
@@ -97,15 +96,11 @@ class Weighting:
                 self._found.add(word)
         return weights
 
-    def warn_of_words_not_found(self, stacklevel: int) -> None:
-        """Warn of the words that no token of any text so far belongs to.
-
-        Args:
-            stacklevel: calls between here and the user's own, as ``warnings.warn`` counts them from here.
-        """
+    def warn_of_words_not_found(self) -> None:
+        """Warn of the words that no token of any text so far belongs to."""
         missing = [word for word in self._weights if word not in self._found]
         if missing:
-            warnings.warn(WordNotFoundWarning(missing), stacklevel=stacklevel + 1)
+            warn_caller(WordNotFoundWarning(missing))
 
     def _occurrences(self, text: str) -> Iterator[tuple[str, int, int]]:
         found = [
