@@ -12,7 +12,6 @@ import torch
 
 import attnmask as am
 from attnmask.calls import public
-from attnmask.errors import ArgumentError
 
 CAUSAL = am.compile(am.causal(), q=3)
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
@@ -34,7 +33,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "audit of a mask": (lambda: am.audit(am.causal()), r"Causal is no torch module"),
     "tiny_model": (lambda: am.hf.tiny_model("nope"), r"there is no model type 'nope'"),
     "tiny_model near": (lambda: am.hf.tiny_model("lama"), r"give 'llama'|'llama'"),
-    "weighted": (lambda: am.hf.weighted(None, torch.ones(3)).__enter__(), r"model is NoneType"),
+    "weighted": (lambda: am.hf.weighted(None, torch.ones(3)).__enter__(), r"NoneType is no model of transformers"),
     "weighted wrong": (lambda: am.hf.weighted(), r"missing a required argument: 'model'"),
 }
 
@@ -42,7 +41,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("call", WRONG)
 def test_a_wrong_call_names_what_the_function_takes(call: str) -> None:
     act, text = WRONG[call]
-    with pytest.raises(ArgumentError, match=text) as caught:
+    with pytest.raises(am.AttnMaskError, match=text) as caught:
         act()
     assert caught.value.where
     assert caught.value.fix

@@ -139,10 +139,12 @@ def test_a_terminal_of_any_width(columns: str, monkeypatch: pytest.MonkeyPatch) 
     assert run("draw", "--help")[0] == 0
 
 
+# More types than are audited before the signal comes.
 SWEEP = """
 import attnmask.cli_audit
 from attnmask.cli import main
-attnmask.cli_audit.entries = lambda modes: [(name, "base") for name in ("bert", "roberta", "electra", "mpnet")]
+names = "bert roberta electra mpnet gpt2 llama mistral albert distilbert qwen2 gemma gemma2 phi olmo2 granite bloom"
+attnmask.cli_audit.entries = lambda modes: [(name, "base") for name in names.split()]
 main()
 """
 
