@@ -114,5 +114,6 @@ def test_dir_help_and_version() -> None:
     assert am.__version__ == version("attnmask")
     assert all(getattr(am, name) is not None for name in am.__all__)
     assert all(getattr(am.hf, name) is not None for name in am.hf.__all__)
+    assert set(am.hf.__all__) == set(am.hf._HOMES)
     text = pydoc.plain(pydoc.render_doc(am))
     assert all(f"    {name}(" in text for name in ("attention", "causal", "compile", "lift", "audit", "documents"))

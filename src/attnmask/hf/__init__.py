@@ -89,6 +89,7 @@ __all__ = [
     "tiny_model",
     "token_weights",
     "unpad",
+    "unregister",
     "weighted",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, NoReturn, cast
@@ -240,10 +241,16 @@ class Atom(Mask):
     """A mask that is no combination of others: its meaning, its key runs, and the lengths it speaks about.
 
     Attributes:
+        name: of the function that makes it; that of the class in lower case, with underscores, if not given.
         by_row: whether it asks for the number of a query row, or of all rows, and not for its position alone.
     """
 
+    name: ClassVar[str]
     by_row: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if "name" not in cls.__dict__:
+            cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
     @property
     def costly(self) -> bool:
@@ -284,7 +291,7 @@ class Atom(Mask):
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
-        return f"{type(self).__name__.lower()}({given})"
+        return f"{self.name}({given})"
 
 
 def parts_of(mask: Mask) -> tuple[Mask, ...]:

@@ -102,9 +102,7 @@ def node_from_mask(mask: Mask) -> dict[str, Any]:
         case Shift(inner, n):
             return {"shift": [node_from_mask(inner), n]}
         case Atom():
-            # An atom is printed as the call that makes it, so its name stands before the bracket.
-            name = repr(mask).partition("(")[0]
-            return {name: {key: _plain(value, mask) for key, value in mask.arguments().items()}}
+            return {mask.name: {key: _plain(value, mask) for key, value in mask.arguments().items()}}
         case _:
             raise unknown_mask(mask)
 

@@ -30,9 +30,6 @@ class BlockCausal(Atom):
     def arguments(self) -> dict[str, object]:
         return {"size": self.size} if self.left is None else {"size": self.size, "left": self.left}
 
-    def __repr__(self) -> str:
-        return f"block_causal({', '.join(f'{name}={value}' for name, value in self.arguments().items())})"
-
 
 @public
 def block_causal(size: int, left: int | None = None) -> Mask:

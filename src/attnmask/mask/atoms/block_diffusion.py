@@ -46,9 +46,6 @@ class BlockDiffusion(Atom):
     def arguments(self) -> dict[str, object]:
         return {"size": self.size, "length": self.length}
 
-    def __repr__(self) -> str:
-        return f"block_diffusion(size={self.size}, length={self.length})"
-
 
 @public
 def block_diffusion(size: int, length: int) -> Mask:

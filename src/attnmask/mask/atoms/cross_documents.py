@@ -59,10 +59,6 @@ class CrossDocuments(Atom):
             return {"query_lengths": both[0], "key_lengths": both[1]}
         return {"query_ids": self.queries.written_out(), "key_ids": self.keys.written_out()}
 
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
-        return f"cross_documents({given})"
-
 
 @public
 def cross_documents(

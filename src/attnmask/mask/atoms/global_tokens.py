@@ -58,9 +58,6 @@ class GlobalTokens(Atom):
     def arguments(self) -> dict[str, object]:
         return {"indices": self.items[0] if len(self.items) == 1 else [item.values.tolist() for item in self.items]}
 
-    def __repr__(self) -> str:
-        return f"global_tokens(indices={self.arguments()['indices']!r})"
-
     def _are_global(self, b: IntArray, positions: IntArray) -> BoolArray:
         members = [np.isin(positions, item.values) for item in self.items]
         if len(members) == 1:

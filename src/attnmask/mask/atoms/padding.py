@@ -20,9 +20,12 @@ from attnmask.mask.frozen import FrozenArray
 from attnmask.mask.run_table import FEW_RUNS, range_of, table_of
 from attnmask.mask.tables import Flat, item_of, position_in, runs_of_rows
 
+AXES = {Of.KEYS: "K", Of.QUERIES: "Q", Of.BOTH: "QK"}
+
 
 @dataclass(frozen=True, repr=False)
 class PaddingByLength(Atom):
+    name: ClassVar[str] = "padding"
     lengths: FrozenArray
     side: Side
     of: Of
@@ -54,17 +57,15 @@ class PaddingByLength(Atom):
 
     def least_sizes(self) -> dict[str, int]:
         most = int(self.lengths.values.max())
-        return {axis: most for axis in {Of.KEYS: "K", Of.QUERIES: "Q", Of.BOTH: "QK"}[self.of]}
+        return dict.fromkeys(AXES[self.of], most)
 
     def arguments(self) -> dict[str, object]:
         return {"lengths": self.lengths, **_unless_default(self.side, self.of)}
 
-    def __repr__(self) -> str:
-        return _as_padding(self)
-
 
 @dataclass(frozen=True, repr=False)
 class PaddingByMask(Atom):
+    name: ClassVar[str] = "padding"
     attention_mask: FrozenArray
     of: Of
     by_row: ClassVar[bool] = True
@@ -109,14 +110,10 @@ class PaddingByMask(Atom):
 
     def sizes(self) -> dict[str, int]:
         batch, length = self.attention_mask.values.shape
-        axes = {Of.KEYS: "K", Of.QUERIES: "Q", Of.BOTH: "QK"}[self.of]
-        return {"B": batch, **{axis: length for axis in axes}}
+        return {"B": batch, **{axis: length for axis in AXES[self.of]}}
 
     def arguments(self) -> dict[str, object]:
         return {"attention_mask": self.attention_mask, **_unless_default(Side.RIGHT, self.of)}
-
-    def __repr__(self) -> str:
-        return _as_padding(self)
 
 
 @public
@@ -184,8 +181,3 @@ def padding(
 def _unless_default(side: Side, of: Of) -> dict[str, object]:
     given = {"side": side.value, "of": of.value}
     return {name: value for name, value in given.items() if value not in ("right", "keys")}
-
-
-def _as_padding(atom: Atom) -> str:
-    given = ", ".join(f"{name}={value!r}" for name, value in atom.arguments().items())
-    return f"padding({given})"

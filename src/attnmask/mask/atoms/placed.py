@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 
@@ -14,7 +12,7 @@ from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import lengths_per_item, positive_number
 from attnmask.mask.domain import Domain, Points
-from attnmask.mask.expr import Atom, Mask, atoms_of
+from attnmask.mask.expr import Atom, Mask, parts_of
 from attnmask.mask.frozen import FrozenArray
 from attnmask.mask.reference import attends
 from attnmask.mask.tables import item_of
@@ -89,13 +87,12 @@ def placed(mask: Mask, at: int | Sequence[int] | IntArray, length: int) -> Mask:
     return found
 
 
-def sized_atoms_of(mask: Mask) -> Iterator[Atom]:
+def sized_atoms_of(mask: Mask) -> list[Atom]:
     """The atoms whose data speak about the lengths of the whole: those of a placed mask speak about its part."""
-    atoms = iter(atoms_of(mask))
-    for atom in atoms:
-        yield atom
-        if isinstance(atom, Placed):
-            deque(islice(atoms, len(atoms_of(atom.mask))), maxlen=0)
+    if isinstance(mask, Placed):
+        return [mask]
+    own = [mask] if isinstance(mask, Atom) else []
+    return own + [atom for part in parts_of(mask) for atom in sized_atoms_of(part)]
 
 
 def _check_sizes(mask: Placed) -> None:

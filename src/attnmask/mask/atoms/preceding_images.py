@@ -58,10 +58,6 @@ class PrecedingImages(Atom):
     def arguments(self) -> dict[str, object]:
         return {"media_locations": self.media_locations, "tokens": self.tokens, "which": self.which.value}
 
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments().items())
-        return f"preceding_images({given})"
-
 
 @public
 def preceding_images(

@@ -38,6 +38,7 @@ class Tree(Atom):
 
 @dataclass(frozen=True, repr=False)
 class CachedTree(Tree):
+    name: ClassVar[str] = "tree"
     cache: FrozenArray
     by_row: ClassVar[bool] = True
 
@@ -57,9 +58,6 @@ class CachedTree(Tree):
 
     def arguments(self) -> dict[str, object]:
         return {"parents": self.parents, "cache": self.cache}
-
-    def __repr__(self) -> str:
-        return f"tree(parents={self.parents!r}, cache={self.cache!r})"
 
 
 def _is_on_path(parents: IntArray, b: IntArray, node: IntArray, k: IntArray) -> BoolArray:
