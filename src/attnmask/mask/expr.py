@@ -330,12 +330,14 @@ def unknown_mask(mask: object) -> ArgumentError:
     return ArgumentError(
         f"{type(mask).__name__} is no mask of attnmask's own",
         where=f"an expression with {type(mask).__name__}",
-        fix="write a rule of one's own as predicate(fn)",
+        fix="write a rule of your own as predicate(fn)",
     )
 
 
 def mask_instead_of(value: object) -> str:
     """How to get a mask from what was given in its place."""
+    if value is None:
+        return "give full() to attend to every key"
     if isinstance(value, str):
         return "read an expression with mask_from_text(text)"
     return "call it, as in causal()" if callable(value) else "wrap an array with dense(array)"
