@@ -139,8 +139,10 @@ def test_a_terminal_of_any_width(columns: str, monkeypatch: pytest.MonkeyPatch) 
     assert run("draw", "--help")[0] == 0
 
 
-# More types than are audited before the signal comes.
+# More types than are audited before the signal comes; a process begun in the background may ignore Ctrl-C.
 SWEEP = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import attnmask.cli_audit
 from attnmask.cli import main
 names = "bert roberta electra mpnet gpt2 llama mistral albert distilbert qwen2 gemma gemma2 phi olmo2 granite bloom"
