@@ -85,6 +85,7 @@ def register() -> None:
         patch_mpnet()
 
 
+@public
 def unregister() -> None:
     """Undo ``register``: what it replaced in transformers is as before, and no model is made under "attnmask".
 
