@@ -40,7 +40,7 @@ sanitize: $(READY)
 
 clean:
 	rm -rf $(VENV) .venv.lock build dist src/*.egg-info .hypothesis .pytest_cache .ruff_cache
-	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests examples benchmarks conformance studies -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
 	@$(LOCK) $(MAKE) --no-print-directory install

@@ -25,7 +25,7 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 import attnmask as am
-from attnmask.draw import save_image
+from attnmask.drawing import save_image
 from attnmask.files import write_embeddings
 from examples.stdlib_docstrings import Docstring, stdlib_docstrings
 

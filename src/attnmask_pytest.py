@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from attnmask.audit.report import Report
+    from attnmask.auditing.report.audit_report import Report
 
 MARKER = "mask_audit(**options): options of the fixture mask_audit, such as expect= and probes="
 
@@ -23,7 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def mask_audit(request: pytest.FixtureRequest) -> Callable[..., Report]:
-    """Audit a model: ``mask_audit(model, **options)``, with the options of ``attnmask.audit``.
+    """Audit a model: ``mask_audit(model, **options)``, with the options of ``attnmask.auditing``.
 
     The test fails with the text of the report where bugs are found, or where no probe comes to a result. Options may
     stand in ``@pytest.mark.mask_audit(...)`` too, on a test, a class or a module; the nearest one counts.
@@ -35,8 +35,8 @@ def mask_audit(request: pytest.FixtureRequest) -> Callable[..., Report]:
         marked = {**marker.kwargs, **marked}
 
     def audited(model: Any, **options: Any) -> Report:
-        from attnmask.audit import audit
-        from attnmask.audit.summary import text_of
+        from attnmask.auditing import audit
+        from attnmask.auditing.report.summary import text_of
 
         report = audit(model, **(marked | options))
         if report.exit_code:

@@ -28,7 +28,7 @@ class Example:
         draw: makes a random one that fits a domain.
         good: arguments that are right, one of which is then replaced.
         grids: a mask, and grids typed by hand: 4 x 4 at offset 0, and 2 x 5 whose rows stand at positions 2 and 3.
-        kinds: for (Q, K) of every shape, the masks that every target meets, beside those of ``targets/cases.py``.
+        kinds: for (Q, K) of every shape, the masks that every format meets, beside those of ``formats/cases.py``.
     """
 
     draw: Callable[[st.DrawFn, Domain], am.Mask]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import attnmask as am
 from attnmask.mask.atoms import ATOMS
-from attnmask.mask.atoms.placed import sized_atoms_of
+from attnmask.mask.atoms.layouts.placement import sized_atoms_of
 from attnmask.mask.domain import Domain
 from tests.atoms import EXAMPLES
 

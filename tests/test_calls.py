@@ -21,13 +21,13 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "compile": (lambda: am.compile(am.causal(), 12), r"too many positional(.|\n)*compile\(mask, \*, q, k=None"),
     "window": (lambda: am.window(), r"missing a required argument: 'left'"),
     "keyword": (lambda: am.causal(offset=3), r"unexpected keyword argument 'offset'"),
-    "plan.to": (lambda: CAUSAL.to(), r"missing a required argument: 'target'(.|\n)*Plan.to\(target, \*\*options\)"),
-    "plan.to list": (lambda: CAUSAL.to(["dense"]), r"there is no target \['dense'\]"),
-    "lift list": (lambda: am.lift(["x"], 1), r"there is no target \['x'\]"),
+    "plan.to": (lambda: CAUSAL.to(), r"missing a required argument: 'format'(.|\n)*Plan.to\(format, \*\*options\)"),
+    "plan.to list": (lambda: CAUSAL.to(["dense"]), r"there is no format \['dense'\]"),
+    "lift list": (lambda: am.lift(["x"], 1), r"there is no format \['x'\]"),
     "lift three": (lambda: am.lift("dense", [[1]], 3), r"too many positional"),
     "option": (lambda: CAUSAL.to("dense", dtype="int8"), r"there is no option 'dtype'"),
     "no bool": (lambda: CAUSAL.to("hf_2d", causal="False"), r"causal is 'False'(.|\n)*give True or False"),
-    "targets": (lambda: am.targets(am.causal()), r"the plan is Causal(.|\n)*compile the mask"),
+    "formats": (lambda: am.causal().formats(), r"the plan is Causal(.|\n)*compile the mask"),
     "audit mask": (lambda: am.audit(torch.nn.Linear(2, 2), mask="causal()"), r"mask is 'causal\(\)'"),
     "audit mode": (lambda: am.audit(torch.nn.Linear(2, 2), mode="causal"), r"mode is 'causal', and a model is given"),
     "audit of a mask": (lambda: am.audit(am.causal()), r"Causal is no torch module"),
@@ -58,7 +58,7 @@ def test_a_type_error_from_inside_is_left_as_it_is() -> None:
 
 def test_functions_stay_what_they_are() -> None:
     assert str(inspect.signature(am.window)).startswith("(left: 'int | None', right: 'int | None')")
-    assert am.window.__module__ == "attnmask.mask.atoms.window"
+    assert am.window.__module__ == "attnmask.mask.atoms.positions.windows"
     assert am.window.__doc__
     for function in (am.causal, am.compile, am.lift, am.hf.pool):
         assert pickle.loads(pickle.dumps(function)) is function

@@ -50,7 +50,7 @@ def test_draw_takes_items_and_heads_and_an_offset() -> None:
 
 def test_targets_says_who_can_in_how_many_bytes_and_who_cannot_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    code, out, err = run("targets", "causal() & window(left=1, right=0)", "--q", "4", "--k", "6", "--align", "end")
+    code, out, err = run("formats", "causal() & window(left=1, right=0)", "--q", "4", "--k", "6", "--align", "end")
     assert (code, err) == (0, "")
     rows = {
         row[0]: row[1:] for line in out.splitlines() if len(row := [cell.strip() for cell in line.split("│")[1:-1]])
@@ -69,14 +69,14 @@ def test_targets_says_who_can_in_how_many_bytes_and_who_cannot_and_why(monkeypat
 def test_targets_takes_items_and_heads_and_an_offset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     arguments = ["--q", "2", "--batch", "2", "--heads", "2", "--offset", "1"]
-    out = run("targets", "per_head([causal(), prefix([1, 2])])", *arguments)[1]
+    out = run("formats", "per_head([causal(), prefix([1, 2])])", *arguments)[1]
     assert "B=2, H=2" in out
     assert "no: it differs between its 2 heads" in out
 
 
 def test_targets_does_not_write_out_what_would_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    out = run("targets", "causal() & documents(lengths=[9000, 9000])", "--q", "18000")[1]
+    out = run("formats", "causal() & documents(lengths=[9000, 9000])", "--q", "18000")[1]
     assert "over 67,108,864 pairs" in next(line for line in out.splitlines() if "│ dense " in line)
     assert "│ 72,000 " in next(line for line in out.splitlines() if "│ flashmask " in line)
 

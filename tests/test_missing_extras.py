@@ -71,7 +71,7 @@ def test_only_what_is_missing_is_named(package: str, extra: str, call: str) -> N
 
 def test_a_picture_names_what_draws_it() -> None:
     code = """
-from attnmask.draw import figure_from_plan
+from attnmask.drawing import figure_from_plan
 try:
     figure_from_plan(plan)
 except am.AttnMaskError as error:
@@ -83,9 +83,9 @@ except am.AttnMaskError as error:
 def test_what_needs_no_framework_works_without() -> None:
     code = """
 assert plan.to("dense").sum() == 5 and am.lift("dense", plan.to("dense")) == plan
-assert am.lift("hf_2d", [[1, 1, 0]]).pairs == 6 and "sdpa" in am.targets(plan)
+assert am.lift("hf_2d", [[1, 1, 0]]).pairs == 6 and "sdpa" in plan.formats()
 assert plan.describe() and plan.explain(0, 0, 1, 1) and am.Plan.from_json(plan.to_json()) == plan
-import attnmask.draw; print(attnmask.draw.text_from_plan(plan).splitlines()[0])
+import attnmask.drawing; print(attnmask.drawing.text_from_plan(plan).splitlines()[0])
 import pydoc; text = pydoc.plain(pydoc.render_doc(am))
 assert all(f"{name}(" in text for name in ("causal", "compile", "lift", "attention", "audit")), text
 assert set(am.hf.__all__) <= set(dir(am.hf)) and am.hf.TruncationWarning(1, 0, 2, 3).count == 1
@@ -93,7 +93,7 @@ assert set(am.hf.__all__) <= set(dir(am.hf)) and am.hf.TruncationWarning(1, 0, 2
     assert run(code) == ["5 of 9 pairs attend (55.56%)"]
 
 
-@pytest.mark.parametrize("arguments", [["draw", "causal()", "--q", "4"], ["targets", "causal()", "--q", "4"]])
+@pytest.mark.parametrize("arguments", [["draw", "causal()", "--q", "4"], ["formats", "causal()", "--q", "4"]])
 def test_the_command_line_alone_draws_and_names_formats(arguments: list[str]) -> None:
     lines = run(
         f"import sys; sys.argv = ['attnmask', *{arguments!r}]\nfrom attnmask.cli import main\ntry: main()\n"

@@ -5,55 +5,33 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from attnmask.audit import audit as audit
-from attnmask.audit import trace as trace
+from attnmask.auditing import audit as audit
+from attnmask.auditing import trace as trace
 from attnmask.calls import attribute_of
-from attnmask.compile import Plan as Plan
-from attnmask.compile import compile as compile
+from attnmask.compiler import Plan as Plan
+from attnmask.compiler import compile as compile
 from attnmask.errors import AttnMaskError as AttnMaskError
 from attnmask.errors import MissingExtraError as MissingExtraError
-from attnmask.mask.atoms import bigbird_layout as bigbird_layout
-from attnmask.mask.atoms import block_causal as block_causal
-from attnmask.mask.atoms import block_diffusion as block_diffusion
-from attnmask.mask.atoms import blocks as blocks
-from attnmask.mask.atoms import causal as causal
-from attnmask.mask.atoms import chunked as chunked
-from attnmask.mask.atoms import cross_documents as cross_documents
-from attnmask.mask.atoms import cross_padding as cross_padding
-from attnmask.mask.atoms import dense as dense
-from attnmask.mask.atoms import dilated as dilated
-from attnmask.mask.atoms import documents as documents
-from attnmask.mask.atoms import empty as empty
-from attnmask.mask.atoms import full as full
-from attnmask.mask.atoms import global_tokens as global_tokens
-from attnmask.mask.atoms import grid as grid
-from attnmask.mask.atoms import padding as padding
-from attnmask.mask.atoms import per_head as per_head
-from attnmask.mask.atoms import placed as placed
-from attnmask.mask.atoms import preceding_images as preceding_images
-from attnmask.mask.atoms import predicate as predicate
-from attnmask.mask.atoms import prefix as prefix
-from attnmask.mask.atoms import shared_prefix as shared_prefix
-from attnmask.mask.atoms import sinks as sinks
-from attnmask.mask.atoms import spans as spans
-from attnmask.mask.atoms import tree as tree
-from attnmask.mask.atoms import window as window
-from attnmask.mask.expr import Mask as Mask
-from attnmask.mask.parse import mask_from_text as mask_from_text
-from attnmask.targets import lift as lift
-from attnmask.targets import targets as targets
+from attnmask.formats import lift as lift
+from attnmask.formats import lower, reasons_by_format
+from attnmask.mask import atoms
+from attnmask.mask.atoms import *  # noqa: F403
+from attnmask.mask.expression import Mask as Mask
+from attnmask.mask.mask_json import json_from_mask, mask_from_json
+from attnmask.mask.parse_text import mask_from_text as mask_from_text
+from attnmask.registered import register_functions
 
 if TYPE_CHECKING:
     from attnmask import hf as hf
-    from attnmask.audit.collators import audit_collator as audit_collator
-    from attnmask.audit.metrics import audit_metric as audit_metric
+    from attnmask.auditing.data.collators import audit_collator as audit_collator
+    from attnmask.auditing.data.metrics import audit_metric as audit_metric
     from attnmask.execute import attention as attention
 
 # torch and transformers take seconds to load; only who asks for what needs them pays.
 _LAZY = {
     "attention": "attnmask.execute",
-    "audit_collator": "attnmask.audit.collators",
-    "audit_metric": "attnmask.audit.metrics",
+    "audit_collator": "attnmask.auditing.data.collators",
+    "audit_metric": "attnmask.auditing.data.metrics",
 }
 __all__ = [
     "AttnMaskError",
@@ -64,39 +42,26 @@ __all__ = [
     "audit",
     "audit_collator",
     "audit_metric",
-    "bigbird_layout",
-    "block_causal",
-    "block_diffusion",
-    "blocks",
-    "causal",
-    "chunked",
     "compile",
-    "cross_documents",
-    "cross_padding",
-    "dense",
-    "dilated",
-    "documents",
-    "empty",
-    "full",
-    "global_tokens",
-    "grid",
     "hf",
     "lift",
     "mask_from_text",
-    "padding",
-    "per_head",
-    "placed",
-    "preceding_images",
-    "predicate",
-    "prefix",
-    "shared_prefix",
-    "sinks",
-    "spans",
-    "targets",
     "trace",
-    "tree",
-    "window",
 ]
+__all__ += atoms.__all__
+
+
+def _backend_for_queries(q: Any, plan: Plan) -> Any:
+    return attribute_of("attnmask.execute.backend_choice", "backend_for_queries")(q, plan)
+
+
+register_functions(
+    json_from_mask=json_from_mask,
+    mask_from_json=mask_from_json,
+    lower=lower,
+    reasons_by_format=reasons_by_format,
+    backend_for_queries=_backend_for_queries,
+)
 
 
 def __getattr__(name: str) -> Any:

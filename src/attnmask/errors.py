@@ -5,7 +5,7 @@
     │   ├── AlignmentError     queries and keys differ in number and nothing says how they line up
     │   └── AmbiguousError     the input has two readings, and choosing one would be a guess
     ├── ExpressionError        the text of a mask expression cannot be read
-    ├── CannotExpressError     a target cannot express the set; carries every reason
+    ├── CannotExpressError     a format cannot express the set; carries every reason
     ├── UnsupportedModelError  a model that cannot be run exactly under the mask
     ├── InputFileError         a file of texts, or a model folder, cannot be used
     └── MissingExtraError      a package that an extra of attnmask installs is not there; also an ImportError
@@ -89,12 +89,12 @@ class ExpressionError(AttnMaskError):
 
 
 class CannotExpressError(AttnMaskError):
-    """A target cannot express the set; ``reasons`` holds every reason, not only the first."""
+    """A format cannot express the set; ``reasons`` holds every reason, not only the first."""
 
-    def __init__(self, target: str, reasons: Sequence[str], *, fix: str = "") -> None:
+    def __init__(self, format: str, reasons: Sequence[str], *, fix: str = "") -> None:
         listed = "".join(f"\n  - {reason}" for reason in reasons)
-        super().__init__(f"{target!r} cannot express this mask:{listed}", fix=fix)
-        self.target, self.reasons = target, tuple(reasons)
+        super().__init__(f"{format!r} cannot express this mask:{listed}", fix=fix)
+        self.format, self.reasons = format, tuple(reasons)
 
 
 class UnsupportedModelError(AttnMaskError):

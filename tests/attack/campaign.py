@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.attack.formats import ask_format, format_case
+from tests.attack.inputs.readers import READERS
 from tests.attack.questions import QUESTIONS, ask_dense
 from tests.attack.random_masks import Case, case_of
-from tests.attack.readers import READERS
 
 AT_ONCE = 250
 # One call of attention, which costs as much as some masks, for so many of them.
@@ -56,7 +56,7 @@ def attack_mask(number: int, tally: Tally) -> None:
 
 def attack_call(number: int, tally: Tally) -> None:
     """One call of attention."""
-    from tests.attack.attention import call_of, check_call
+    from tests.attack.attention_calls import call_of, check_call
 
     made = None
     try:
@@ -157,7 +157,7 @@ def again(number: int, call: bool) -> int:
     """One mask, with every question and format, or one call."""
     tally = Tally()
     if call:
-        from tests.attack.attention import call_of
+        from tests.attack.attention_calls import call_of
 
         print(call_of(number))
         attack_call(number, tally)

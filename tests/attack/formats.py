@@ -10,9 +10,9 @@ import numpy as np
 
 import attnmask as am
 from attnmask.errors import CannotExpressError
+from tests.attack.inputs.readers import READERS
 from tests.attack.questions import same_pairs
 from tests.attack.random_masks import Case, Drawer, case_of
-from tests.attack.readers import READERS
 
 Options = dict[str, Any]
 FLOATS = ("float32", "float16", "bfloat16", "float64")

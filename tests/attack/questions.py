@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import attnmask as am
-from attnmask.compile.plan import plan_from_dense
+from attnmask.compiler.plan import plan_from_dense
 from tests.attack.expressions import expression
 from tests.attack.oracle import Bools, Tree, dense
 from tests.attack.random_masks import Case, Drawer

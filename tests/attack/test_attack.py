@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from tests.attack.attention import call_of, check_call
+from tests.attack.attention_calls import call_of, check_call
 from tests.attack.campaign import Tally, attack_mask, first_of
 from tests.attack.formats import ask_format, named_case
-from tests.attack.readers import READERS
+from tests.attack.inputs.readers import READERS
 
 SEED = 11
 PARTS, MASKS, CALLS = 4, 300, 30

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 import attnmask as am
+from attnmask.formats import FORMATS
 from attnmask.mask.atoms import ATOMS
-from attnmask.mask.atoms.causal import Causal
-from attnmask.mask.atoms.window import Window
-from attnmask.mask.expr import Bounds
-from attnmask.targets import TARGETS
+from attnmask.mask.atoms.positions.causality import Causal
+from attnmask.mask.atoms.positions.windows import Window
+from attnmask.mask.expression import Bounds
 from tests.attack import campaign
 from tests.attack.campaign import Tally, attack_mask, run
+from tests.attack.inputs.readers import READERS
 from tests.attack.oracle import FORMULAS, Tree, dense
 from tests.attack.random_masks import ARGUMENTS
-from tests.attack.readers import READERS
 
 GRIDS: list[tuple[Tree, int, int, int, str]] = [
     (("causal", {}), 2, 4, 1, "1100 1110"),
@@ -58,7 +58,7 @@ def test_every_public_mask_has_a_formula_and_is_drawn() -> None:
 
 
 def test_every_format_has_a_reader() -> None:
-    assert set(READERS) == set(TARGETS)
+    assert set(READERS) == set(FORMATS)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,4 +1,4 @@
-"""Every library that runs here computes, under what its target lowers, what the plan means."""
+"""Every library that runs here computes, under what its format lowers, what the plan means."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnmask as am
-from attnmask.compile.plan import plan_from_dense
+from attnmask.compiler.plan import plan_from_dense
 from attnmask.mask.domain import Domain
-from bench.conformance import (
+from conformance.libraries import Library, libraries, models
+from conformance.libraries.base import SHAPES
+from conformance.run import (
     BATCH,
     EMPTY_ROWS,
     HEADS,
@@ -26,8 +28,6 @@ from bench.conformance import (
     plans_of_model,
     tensors,
 )
-from bench.libraries import Library, libraries, models
-from bench.libraries.base import SHAPES
 from tests.strategies import masks, plan_of
 
 LIBRARIES = {library.name: library for library in libraries()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import attnmask as am
-from attnmask.execute import schedule as scheduling
+from attnmask.execute.tiles import schedule as scheduling
 from attnmask.mask.domain import Domain
 from tests.execute.peers import (
     BATCH,

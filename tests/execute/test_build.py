@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import attnmask as am
-from attnmask.execute.native import build, cache
+from attnmask.execute.native import kernel_cache as cache
+from attnmask.execute.native import kernel_library as build
 
 # Compiles without optimisation, which takes half the time, and reports as JSON.
 CALL = """

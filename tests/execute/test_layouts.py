@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn.attention import varlen
 
 import attnmask as am
-from attnmask.compile.plan import Plan
-from attnmask.execute.attention import ON_CUDA
-from attnmask.execute.guard import guarded
-from attnmask.execute.scores import Changes, attention_with_changes
-from tests.execute.layouts import LAYOUTS, any_layout
+from attnmask.compiler.plan import Plan
+from attnmask.execute.dispatch import ON_CUDA
+from attnmask.execute.nonfinite_guard import guarded
+from attnmask.execute.score_changes import Changes, attention_with_changes
 from tests.execute.peers import by_autograd, by_recomputation, tensors
-from tests.execute.test_on_cuda import _kernel
+from tests.execute.programs.test_on_cuda import _kernel
+from tests.execute.tensor_strides import LAYOUTS, any_layout
 
 HALVES = [torch.bfloat16, torch.float16]
 WIDE = [torch.float32, torch.float64]

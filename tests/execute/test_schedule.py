@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 import attnmask as am
-from attnmask.execute.schedule import Kind, Schedule, flat_runs, schedule_from_runs
+from attnmask.execute.tiles.schedule import Kind, Schedule, flat_runs, schedule_from_runs
 from attnmask.mask.domain import Domain
 from tests.execute.peers import BATCH, LENGTH, masks
 from tests.strategies import cases

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import attnmask as am
-from attnmask.compile.plan import Plan
-from attnmask.execute import scores
-from attnmask.execute.scores import Changes, attention_by_scores, attention_with_changes
+from attnmask.compiler.plan import Plan
+from attnmask.execute import score_changes as scores
+from attnmask.execute.score_changes import Changes, attention_by_scores, attention_with_changes
 from tests.execute.peers import tensors
 
 DROPOUT = Changes(dropout=0.25)

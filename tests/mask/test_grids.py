@@ -12,7 +12,7 @@ import pytest
 import attnmask as am
 from attnmask.mask.atoms import ATOMS
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import atoms_of
+from attnmask.mask.expression import atoms_of
 from attnmask.mask.reference import evaluate, grid
 from tests.mask.test_grids_of_kinds import KIND_GRIDS
 from tests.strategies import dense_of, plan_of, speaks_of_more

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 import attnmask as am
-from attnmask.mask import tables
 from attnmask.mask.domain import Domain
 from attnmask.mask.reference import grid
+from attnmask.mask.tables import lookup_tables as tables
 from tests.atoms import EXAMPLES
 from tests.strategies import dense_of, plan_of
 

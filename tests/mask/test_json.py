@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import attnmask as am
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import Mask
+from attnmask.mask.expression import Mask
+from tests.formats.cases import KINDS
 from tests.strategies import cases, plan_of
-from tests.targets.cases import KINDS
 
 MANY = settings(max_examples=300, deadline=None)
 

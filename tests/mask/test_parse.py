@@ -14,7 +14,7 @@ import attnmask as am
 from attnmask.errors import ArgumentError, AttnMaskError, ExpressionError
 from attnmask.mask.atoms import ATOMS
 from attnmask.mask.domain import Domain
-from attnmask.mask.parse import DEEPEST, LONGEST, mask_from_text
+from attnmask.mask.parse_text import DEEPEST, LONGEST, mask_from_text
 from tests.strategies import cases
 
 MASKS = ", ".join(ATOMS)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 import attnmask as am
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Domain
-from attnmask.mask.expr import atoms_of
+from attnmask.mask.expression import atoms_of
 from tests.strategies import cases
 
 

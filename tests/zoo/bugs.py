@@ -9,7 +9,7 @@ from functools import partial
 from torch import nn
 
 import attnmask as am
-from attnmask.mask.expr import Mask
+from attnmask.mask.expression import Mask
 from tests.zoo import own, patched
 
 Make = Callable[[bool], nn.Module]

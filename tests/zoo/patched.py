@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention
 from transformers.models.mistral.modeling_mistral import MistralAttention
 from transformers.models.t5.modeling_t5 import T5LayerCrossAttention
 
-from attnmask.hf.tiny import tiny_config
+from attnmask.hf.models.tiny_models import tiny_config
 
 
 def tiny(model_type: str, head: str, **changes: Any) -> Any:

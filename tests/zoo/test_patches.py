@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attnmask.audit import audit
+from attnmask.auditing import audit
 from tests.zoo.patches import PATCHES, Patch, planted
 
 TWINS = sorted({(patch.model, patch.mode, patch.probe) for patch in PATCHES})

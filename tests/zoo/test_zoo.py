@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 import attnmask as am
-from attnmask.audit.report import Report
+from attnmask.auditing.report.audit_report import Report
 from tests.zoo.bugs import BUGS, Bug
 
 

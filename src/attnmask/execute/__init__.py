@@ -1,3 +1,3 @@
 """Stage 4, run: Plan + q, k, v -> output, forward and backward."""
 
-from attnmask.execute.attention import attention as attention
+from attnmask.execute.entry import attention as attention

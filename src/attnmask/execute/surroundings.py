@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 from attnmask.calls import warn_caller
 from attnmask.errors import ArgumentError
-from attnmask.execute.native.build import SlowAttentionWarning
+from attnmask.execute.native.kernel_library import SlowAttentionWarning
 
 # What torch declares to nobody, but all of its own function transforms ask.
 _torch: Any = cast(Any, torch)

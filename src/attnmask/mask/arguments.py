@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError, AttnMaskError
-from attnmask.mask.frozen import FrozenArray, as_array
+from attnmask.mask.frozen_array import FrozenArray, as_array
 
 Choice = TypeVar("Choice", bound=Enum)
 LARGEST = np.iinfo(np.int32).max

@@ -8,7 +8,7 @@ import numpy as np
 
 from attnmask.conventions import BoolArray
 from attnmask.mask.domain import Domain, Points, points_of
-from attnmask.mask.expr import And, Atom, Mask, Not, Or, Shift, Xor, unknown_mask
+from attnmask.mask.expression import And, Atom, Mask, Not, Or, Shift, Xor, unknown_mask
 
 
 def evaluate(mask: Mask, domain: Domain) -> BoolArray:

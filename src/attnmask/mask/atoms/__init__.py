@@ -5,33 +5,60 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import FunctionType
 
-from attnmask.mask.atoms.block_causal import block_causal as block_causal
-from attnmask.mask.atoms.block_diffusion import block_diffusion as block_diffusion
-from attnmask.mask.atoms.blocks import bigbird_layout as bigbird_layout
-from attnmask.mask.atoms.blocks import blocks as blocks
-from attnmask.mask.atoms.causal import causal as causal
-from attnmask.mask.atoms.chunked import chunked as chunked
-from attnmask.mask.atoms.constant import empty as empty
-from attnmask.mask.atoms.constant import full as full
-from attnmask.mask.atoms.cross_documents import cross_documents as cross_documents
-from attnmask.mask.atoms.cross_padding import cross_padding as cross_padding
-from attnmask.mask.atoms.dense import dense as dense
-from attnmask.mask.atoms.dilated import dilated as dilated
-from attnmask.mask.atoms.documents import documents as documents
-from attnmask.mask.atoms.global_tokens import global_tokens as global_tokens
-from attnmask.mask.atoms.grid import grid as grid
-from attnmask.mask.atoms.padding import padding as padding
-from attnmask.mask.atoms.per_head import per_head as per_head
-from attnmask.mask.atoms.placed import placed as placed
-from attnmask.mask.atoms.preceding_images import preceding_images as preceding_images
-from attnmask.mask.atoms.predicate import predicate as predicate
-from attnmask.mask.atoms.prefix import prefix as prefix
-from attnmask.mask.atoms.shared_prefix import shared_prefix as shared_prefix
-from attnmask.mask.atoms.sinks import sinks as sinks
-from attnmask.mask.atoms.spans import spans as spans
-from attnmask.mask.atoms.tree import tree as tree
-from attnmask.mask.atoms.window import window as window
-from attnmask.mask.expr import Mask
+from attnmask.mask.atoms.layouts.block_layout import bigbird_layout, blocks
+from attnmask.mask.atoms.layouts.diffusion_blocks import block_diffusion
+from attnmask.mask.atoms.layouts.image_grid import grid
+from attnmask.mask.atoms.layouts.placement import placed
+from attnmask.mask.atoms.layouts.token_tree import tree
+from attnmask.mask.atoms.positions.attention_sinks import sinks
+from attnmask.mask.atoms.positions.block_causality import block_causal
+from attnmask.mask.atoms.positions.causality import causal
+from attnmask.mask.atoms.positions.chunks import chunked
+from attnmask.mask.atoms.positions.dilation import dilated
+from attnmask.mask.atoms.positions.prefixes import prefix
+from attnmask.mask.atoms.positions.windows import window
+from attnmask.mask.atoms.tokens.document_pairs import cross_documents
+from attnmask.mask.atoms.tokens.global_attention import global_tokens
+from attnmask.mask.atoms.tokens.image_precedence import preceding_images
+from attnmask.mask.atoms.tokens.key_padding import padding
+from attnmask.mask.atoms.tokens.packed_documents import documents
+from attnmask.mask.atoms.tokens.prefix_sharing import shared_prefix
+from attnmask.mask.atoms.tokens.query_and_key_padding import cross_padding
+from attnmask.mask.atoms.tokens.token_spans import spans
+from attnmask.mask.atoms.values.constants import empty, full
+from attnmask.mask.atoms.values.dense_array import dense
+from attnmask.mask.atoms.values.predicates import predicate
+from attnmask.mask.expression import Mask
+from attnmask.mask.heads import per_head
+
+__all__ = [
+    "bigbird_layout",
+    "block_causal",
+    "block_diffusion",
+    "blocks",
+    "causal",
+    "chunked",
+    "cross_documents",
+    "cross_padding",
+    "dense",
+    "dilated",
+    "documents",
+    "empty",
+    "full",
+    "global_tokens",
+    "grid",
+    "padding",
+    "per_head",
+    "placed",
+    "preceding_images",
+    "predicate",
+    "prefix",
+    "shared_prefix",
+    "sinks",
+    "spans",
+    "tree",
+    "window",
+]
 
 ATOMS: dict[str, Callable[..., Mask]] = {
     name: made

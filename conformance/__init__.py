@@ -1,0 +1,1 @@
+"""Real libraries, given lowered masks, against attention in float64."""

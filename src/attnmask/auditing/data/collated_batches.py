@@ -1,0 +1,153 @@
+"""Where the texts that a collator was given lie in the batch that it made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.hf.implementation.token_mask import tokens_of
+from attnmask.hf.packing.labels import IGNORED
+
+# A collator may mask or exchange some tokens of a text, not most of them.
+LEAST_ALIKE = 0.5
+# Labels of so many tokens are those of a model that learns all of them.
+MOST = 0.9
+
+
+@dataclass(frozen=True)
+class Place:
+    """A text in a batch: its number, its row, and where in the row it begins."""
+
+    text: int
+    row: int
+    start: int
+
+
+@dataclass(frozen=True)
+class Collated:
+    """A batch, and the texts it was made of.
+
+    Attributes:
+        batch: what the collator returned. texts: ids of each text. pad: the pad id. eos: with which texts end, or None.
+    """
+
+    batch: Mapping[str, Any]
+    texts: Sequence[IntArray]
+    pad: int
+    eos: int | None
+
+    @cached_property
+    def ids(self) -> IntArray:
+        """Ids, int64 (B, T)."""
+        return _rows(self.batch["input_ids"])
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """Where the texts lie, those that are found; row by row and from left to right."""
+        free = np.ones(self.ids.shape, dtype=bool)
+        found: list[Place] = []
+        for number in sorted(range(len(self.texts)), key=lambda number: -len(self.texts[number])):
+            place = self._place(number, free)
+            if place is not None:
+                found.append(place)
+                free[place.row, place.start : place.start + len(self.texts[number])] = False
+        return sorted(found, key=lambda place: (place.row, place.start))
+
+    def _place(self, number: int, free: BoolArray) -> Place | None:
+        text, (rows, width) = self.texts[number], self.ids.shape
+        best, place = LEAST_ALIKE, None
+        for row in range(rows):
+            for start in range(width - len(text) + 1):
+                stretch = slice(start, start + len(text))
+                alike = float((self.ids[row, stretch] == text).mean())
+                if alike > best and free[row, stretch].all():
+                    best, place = alike, Place(number, row, start)
+        return place
+
+    @cached_property
+    def owner(self) -> IntArray:
+        """The text of each position, int64 (B, T), -1 for padding."""
+        owner = np.full(self.ids.shape, -1)
+        for place in self.places:
+            owner[place.row, place.start : place.start + len(self.texts[place.text])] = place.text
+        return owner
+
+    @property
+    def tokens(self) -> BoolArray:
+        """Which positions are tokens, bool (B, T)."""
+        return self.owner >= 0
+
+    @cached_property
+    def original(self) -> IntArray:
+        """Ids as the texts have them, 0 at padding, int64 (B, T)."""
+        ids = np.zeros(self.ids.shape, dtype=np.int64)
+        for place in self.places:
+            ids[place.row, place.start : place.start + len(self.texts[place.text])] = self.texts[place.text]
+        return ids
+
+    @cached_property
+    def mask(self) -> BoolArray | None:
+        """What the mask takes for tokens, bool (B, T); None if there is none on two axes."""
+        given = self.batch.get("attention_mask")
+        if given is None or np.ndim(given) != 2:
+            return None
+        return tokens_of(given, "audit_collator(collator)").numpy()
+
+    @cached_property
+    def labels(self) -> IntArray | None:
+        """Labels of tokens, int64 (B, T); None if there are none."""
+        given = self.batch.get("labels")
+        labels = None if given is None or np.ndim(given) > 2 else _rows(given)
+        return labels if labels is not None and labels.shape == self.ids.shape else None
+
+    @property
+    def learns_all(self) -> bool:
+        """Whether the labels are those of a model that predicts every token, but for those that have none."""
+        if self.labels is None or not self.tokens.any():
+            return False
+        firsts = [(place.row, place.start) for place in self.places]
+        inner = self.tokens.copy()
+        inner[tuple(zip(*firsts, strict=True))] = False
+        if self.eos is not None:
+            inner &= self.original != self.eos
+        return bool((self.labels[inner] != IGNORED).mean() > MOST) if inner.any() else False
+
+    @property
+    def firsts_behind_another(self) -> list[Place]:
+        """Texts that follow another one in their row."""
+        return [place for before, place in zip(self.places, self.places[1:], strict=False) if before.row == place.row]
+
+    @cached_property
+    def positions(self) -> IntArray | None:
+        """Positions, int64 (B, T); None if there are none."""
+        given = self.batch.get("position_ids")
+        return None if given is None else np.broadcast_to(_rows(given), self.ids.shape)
+
+    @property
+    def borders(self) -> set[int]:
+        """Where texts begin and end, of the rows one after the other."""
+        width = self.ids.shape[1]
+        begins = [place.row * width + place.start for place in self.places]
+        ends = [begin + len(self.texts[place.text]) for begin, place in zip(begins, self.places, strict=True)]
+        return {*begins, *ends}
+
+    @property
+    def running_on(self) -> int:
+        """Texts whose positions do not count up from where those of the first text begin."""
+        assert self.positions is not None
+        begin = self.positions[self.places[0].row, self.places[0].start]
+        wrong = 0
+        for place in self.places:
+            own = self.positions[place.row, place.start : place.start + len(self.texts[place.text])]
+            wrong += not np.array_equal(own, begin + np.arange(len(own)))
+        return wrong
+
+
+def _rows(given: Any) -> IntArray:
+    """Numbers as int64 (B, T); what has one axis is one row."""
+    return np.atleast_2d(np.asarray(given)).astype(np.int64)

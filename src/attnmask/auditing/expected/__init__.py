@@ -1,0 +1,1 @@
+"""The sets that a model's layers should attend to."""

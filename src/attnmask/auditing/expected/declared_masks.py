@@ -1,0 +1,118 @@
+"""What a transformers config declares of every layer's mask, and how far tokens reach through all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from attnmask.compiler.plan import compile
+from attnmask.conventions import BoolArray
+from attnmask.mask.atoms import causal, chunked, full, window
+from attnmask.mask.expression import Mask, atoms_of
+
+# Tokens on which a mask shows what it is.
+SAMPLE = 32
+# Kinds of layers that attend; the others mix tokens without a mask.
+FULL = ("full_attention", "attention", "global", "full", "dense")
+
+
+def layers_of_config(config: Any, is_causal: bool) -> list[Mask | None]:
+    """Masks by layer, without padding; None for a layer that mixes tokens by other means, or in a way not known here.
+
+    Args:
+        config: of a transformers model. is_causal: whether a token sees those before it alone.
+    """
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    base = causal() if is_causal else full()
+    kinds = next((kinds for name in _KINDS if (kinds := getattr(text, name, None))), None)
+    if kinds is None:
+        count = next((getattr(text, name) for name in _COUNTS if isinstance(getattr(text, name, None), int)), 1)
+        every = _size(text, "sliding_window_pattern")
+        if every is None:
+            return [_of_all(text, base)] * count
+        kinds = ["sliding_attention" if layer % every else "full_attention" for layer in range(1, count + 1)]
+    return [_of_kind(kind, text, base) for kind in kinds]
+
+
+_KINDS = ("layer_types", "layers_block_type", "attention_layers")
+_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+def _of_all(config: Any, base: Mask) -> Mask | None:
+    """A window that names no layers holds in all of them, unless a rule of the model's own says where."""
+    if any(getattr(config, name, None) for name in ("attention_window", "max_window_layers", "sliding_window_pattern")):
+        return None
+    return _of_kind("sliding_attention" if _size(config, "sliding_window") else "full_attention", config, base)
+
+
+def _of_kind(kind: str, config: Any, base: Mask) -> Mask | None:
+    if kind in FULL:
+        return base
+    size = _size(config, "sliding_window") or _size(config, "window_size")
+    if kind in ("sliding_attention", "local") and size and base == causal():
+        return window(left=size - 1, right=0)
+    size = _size(config, "attention_chunk_size")
+    if kind == "chunked_attention" and size and base == causal():
+        return base & chunked(size)
+    return None
+
+
+def _size(config: Any, name: str) -> int | None:
+    value = getattr(config, name, None)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def reach_of(layers: Sequence[Mask | None] | None, length: int, tokens: Tensor | None = None) -> BoolArray | None:
+    """Which token can influence which through all layers: the product of their masks, each with the residual.
+
+    Args:
+        layers: as above. length: tokens. tokens: (L,), 1 for one that is not padding.
+
+    Returns:
+        bool (L, L), queries x keys; None if a layer's mask is not known.
+
+    >>> reach_of([window(left=1, right=0)] * 2, 5)[4].astype(int)
+    array([0, 0, 1, 1, 1])
+    """
+    if layers is None or any(mask is None for mask in layers):
+        return None
+    reach = np.eye(length, dtype=bool)
+    for mask in layers:
+        assert mask is not None
+        attends = compile(mask, q=length).to("dense").any((0, 1))
+        if tokens is not None:
+            attends = attends & tokens.bool().cpu().numpy()
+        reach = reach | (attends @ reach)
+    return reach
+
+
+def length_of(layers: Sequence[Mask | None] | None) -> int:
+    """The number of tokens that the data of a declared mask are for; 0 if any will do.
+
+    >>> from attnmask.mask.atoms import dense
+    >>> length_of([causal()]), length_of([causal() & dense([[1, 0], [1, 1]])])
+    (0, 2)
+    """
+    masks = [mask for mask in layers or () if mask is not None]
+    sizes = [atom.sizes().get("K") or 0 for mask in masks for atom in atoms_of(mask)]
+    return max(sizes, default=0)
+
+
+def is_causal(mask: Mask) -> bool:
+    """Whether no token sees a later one."""
+    plan = compile(mask, q=length_of([mask]) or SAMPLE)
+    return not np.triu(plan.to("dense"), 1).any()
+
+
+def counts_from_the_row(layers: Sequence[Mask | None] | None, length: int, start: int) -> bool:
+    """Whether a declared mask means something else for a text that begins at ``start`` of its row."""
+    for mask in layers or ():
+        if mask is None or length_of([mask]):
+            return mask is not None
+        whole, alone = (compile(mask, q=q).to("dense") for q in (length, length - start))
+        if not np.array_equal(np.broadcast_to(whole[..., start:, start:], alone.shape), alone):
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""How far two runs differ, and whether a difference means anything."""

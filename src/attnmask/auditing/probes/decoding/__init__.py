@@ -1,0 +1,1 @@
+"""Probes of decoding: caches, generation, cross-attention, calls that depend on earlier ones."""

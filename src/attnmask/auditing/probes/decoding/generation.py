@@ -1,0 +1,132 @@
+"""A text padded on the left must be continued as it is alone, and alone with a cache as without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnmask.auditing.expected.token_mixers import beside_attention
+from attnmask.auditing.measure.differences import difference
+from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.report.reproduction import forward_script, generation_script
+from attnmask.auditing.report.verdict import Finding, Verdict
+from attnmask.auditing.subject.absolute_positions import SHIFTED, padded_and_alone
+from attnmask.auditing.subject.audited_model import Kind, Run, Subject, plain_inputs
+from attnmask.auditing.subject.probe_inputs import alone, padded
+
+NAME = "generation disagrees"
+STATIC_DIFFERS = "a text is continued otherwise with a cache of fixed size than with one that grows"
+FORWARD = "the first token is generated from other scores than one forward pass gives"
+WHAT = "a text padded on the left is continued otherwise than alone"
+CACHED = "a text is continued otherwise with a cache than without"
+TOKENS = 6
+CACHE, WITHOUT, STATIC = {"use_cache": True}, {"use_cache": False}, {"cache_implementation": "static"}
+Options = Mapping[str, Any]
+Comparable = tuple[Callable[[], tuple[Tensor, Tensor]], str]
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    subject = context.subject
+    can = getattr(subject.model, "can_generate", None)
+    if subject.kind is Kind.BIDIRECTIONAL or can is None or not can() or subject.is_pooled:
+        return "the model does not generate"
+    return "" if "attention_mask" in subject.takes else "the model takes no attention_mask"
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """Greedy, with a cache and without, and the one against the other; for an encoder-decoder padded on the right."""
+    for implementation in context.subject.implementations:
+        for options in (CACHE, WITHOUT):
+            yield _judged(context, implementation, options)
+        yield from _of_one_text(context, implementation)
+
+
+def _judged(context: Context, implementation: str, options: Options) -> Finding:
+    subject = context.subject
+    side = "right" if subject.kind is Kind.ENCODER_DECODER else "left"
+    cell = {"padding": side, "implementation": implementation, "cache": "yes" if options is CACHE else "no"}
+    subject.use(implementation)
+    batch, own = (_prompts(subject, inputs) for inputs in (padded(subject, side, 2).inputs, alone(subject)))
+    try:
+        together, by_itself = (scores_of(subject, inputs, options) for inputs in (batch, own))
+        scale = context.scale(implementation)
+    except Exception as error:  # generate has requirements of its own
+        return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
+    steps = range(min(together.shape[1], by_itself.shape[1]))
+    number = difference(together, by_itself, [(1, i) for i in steps], [(0, i) for i in steps])
+    measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
+    verdict = scale.verdict(number)
+    if verdict is not Verdict.BUG:
+        return Finding(NAME, verdict, WHAT, cell, **measured)
+    if side == "left" and "position_ids" not in subject.takes and context.shifts(implementation):
+        return Finding(NAME, Verdict.BY_DESIGN, WHAT, cell, **measured, cause=SHIFTED)
+    comparison, _ = padded_and_alone(subject, side, implementation, 2, "given")
+    if comparison.measured(subject) > scale.threshold:
+        return Finding(NAME, Verdict.NOT_APPLICABLE, "the outputs of one forward pass differ already", cell)
+    script = generation_script(subject, implementation, [(batch, options, 1), (own, options, 0)], TOKENS)
+    return Finding(NAME, verdict, WHAT, cell, **measured, script=script)
+
+
+def _of_one_text(context: Context, implementation: str) -> Iterator[Finding]:
+    """A prompt longer than any window, whose cache drops keys: beside other caches, and one forward pass."""
+    subject = context.subject
+    subject.use(implementation)
+    own = _prompts(subject, plain_inputs(subject))
+
+    @cache
+    def usual() -> Tensor:
+        return scores_of(subject, own, CACHE)
+
+    def by(options: Options) -> Comparable:
+        script = generation_script(subject, implementation, [(own, CACHE, 0), (own, options, 0)], TOKENS)
+        return lambda: (usual(), scores_of(subject, own, options)), script
+
+    def at_once() -> tuple[Tensor, Tensor]:
+        return usual()[:, :1], subject.run(Run(own, implementation))[:, -1:]
+
+    yield _same(context, implementation, "yes against no", CACHED, by(WITHOUT))
+    if implementation == subject.implementations[0] and getattr(subject.model, "_can_compile_fullgraph", False):
+        yield _same(context, implementation, "growing against static", STATIC_DIFFERS, by(STATIC))
+    if subject.kind is Kind.CAUSAL and subject.output == "logits":
+        script = forward_script(subject, implementation, own)
+        yield _same(context, implementation, "generate against forward", FORWARD, (at_once, script))
+
+
+def _same(context: Context, implementation: str, of: str, what: str, comparable: Comparable) -> Finding:
+    """Scores of the same text, (1, steps, V), that must not differ."""
+    sides, script = comparable
+    cell = {"implementation": implementation, "cache": of}
+    try:
+        one, other = sides()
+        scale = context.scale(implementation)
+    except Exception as error:  # as above
+        return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
+    rows = [(0, i) for i in range(one.shape[1])]
+    number = difference(one, other, rows, rows)
+    measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
+    verdict = scale.verdict(number)
+    if verdict is not Verdict.BUG:
+        return Finding(NAME, verdict, what, cell, **measured)
+    if beside := beside_attention(context.subject, padded=False):
+        return Finding(NAME, Verdict.BY_DESIGN, what, cell, **measured, cause=beside)
+    return Finding(NAME, verdict, what, cell, **measured, script=script)
+
+
+def _prompts(subject: Subject, inputs: dict[str, Any]) -> dict[str, Tensor]:
+    types = [] if subject.span_rule is None else [subject.span_rule.argument]
+    return {name: inputs[name] for name in ("input_ids", "attention_mask", *types)}
+
+
+def scores_of(subject: Subject, inputs: dict[str, Tensor], options: Options) -> Tensor:
+    """Scores of the tokens that are generated, (B, steps, V): those of the first text decide nothing for the second."""
+    model: Any = subject.model
+    found = model.generate(
+        **inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, output_logits=True,
+        return_dict_in_generate=True, **options,
+    )  # fmt: skip
+    return torch.stack(found.logits, 1)

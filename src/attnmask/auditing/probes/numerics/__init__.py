@@ -1,0 +1,1 @@
+"""Probes of numbers: additive constants, and implementations that disagree."""

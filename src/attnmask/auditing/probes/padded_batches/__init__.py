@@ -1,0 +1,1 @@
+"""Probes of padding: leaks, pooled outputs, losses, gradients, types of masks."""

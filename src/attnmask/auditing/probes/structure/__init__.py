@@ -1,0 +1,1 @@
+"""Probes of structure: the future, windows, layers, image spans, packed texts, other batch items."""

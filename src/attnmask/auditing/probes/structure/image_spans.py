@@ -1,0 +1,42 @@
+"""Image and prefix spans must be open both ways in every layer, and closed to each other and to the text before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.probes.decoding import generation
+from attnmask.auditing.probes.numerics import implementations
+from attnmask.auditing.probes.padded_batches import padding_inequality
+from attnmask.auditing.probes.structure import layers, reach
+from attnmask.auditing.report.verdict import Finding
+from attnmask.auditing.subject.declared_spans import rule_of
+
+NAME = "image spans"
+PROBES = (reach, layers, padding_inequality, implementations, generation)
+
+
+def applies(context: Context) -> str:
+    """Why the probe does not apply; empty if it does."""
+    subject = context.subject
+    rule = rule_of(subject.config)
+    if rule is None or rule.argument not in subject.takes:
+        return "token types open no span, as far as is known here"
+    if subject.is_pooled or not subject.layers:
+        return "the model gives no output for every token"
+    return ""
+
+
+def run(context: Context) -> Iterator[Finding]:
+    """What other probes say of the model when some tokens are marked as a span."""
+    subject = context.subject
+    rule = rule_of(subject.config)
+    assert rule is not None
+    assert subject.layers is not None
+    marked = Context(replace(subject, span_rule=rule, layers=rule.declared(subject.layers, subject.length)))
+    for probe in PROBES:
+        if not probe.applies(marked):
+            yield from (
+                replace(found, probe=NAME, cell={"of": probe.NAME, **found.cell}) for found in probe.run(marked)
+            )

@@ -1,0 +1,291 @@
+"""White box: the set of pairs that every call of attention in a model really attends to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from attnmask.auditing.recording.post_softmax_masks import Weights
+from attnmask.compiler.plan import Plan, plan_from_dense
+from attnmask.errors import ArgumentError
+
+# No additive constant in use is as near to 0.
+UNLIKELY = -5000.0
+LARGER = 100.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of attention.
+
+    Attributes:
+        layer: name of the innermost module that made it. how: what was called, such as "sdpa" or "softmax".
+        plan: the pairs that get a weight above 0.
+        too_small: the lowest number of an additive mask that should hide something and is too near to 0; else None.
+        behind: whether weights are masked behind the softmax. is_short: whether the rest is not made to sum to 1.
+    """
+
+    layer: str
+    how: str
+    plan: Plan
+    too_small: float | None = None
+    behind: bool = False
+    is_short: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The calls of attention of one forward pass, in the order in which they were made."""
+
+    calls: tuple[Call, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{call.layer} ({call.how}): {call.plan!r}" for call in self.calls)
+
+
+def trace(model: nn.Module, batch: Mapping[str, Any], forward: Callable[..., Any] | None = None) -> Trace:
+    """Record what every attention of a model attends to on a batch, whatever computes it.
+
+    Seen are torch's scaled_dot_product_attention, nn.MultiheadAttention, softmax over queries x keys, and the
+    attention functions of transformers. A row whose keys all have the same huge negative score attends to all of
+    them, as softmax makes it do.
+
+    Args:
+        model: any module. batch: its keyword arguments. forward: how to call it, ``model(**batch)`` if left out.
+
+    Returns:
+        A Trace; empty if no attention is seen.
+
+    Raises:
+        ArgumentError: the batch holds no tensor.
+
+    Source: attnmask.
+
+    >>> import attnmask as am
+    >>> model = am.hf.tiny_model("llama")
+    >>> seen = trace(model, {"input_ids": torch.tensor([[5, 6, 7]])})
+    >>> [call.layer for call in seen.calls]
+    ['layers.0.self_attn', 'layers.1.self_attn']
+    >>> seen.calls[0].plan == am.compile(am.causal(), q=3)
+    True
+    """
+    tensors = [value for value in batch.values() if isinstance(value, Tensor)]
+    if not tensors:
+        raise ArgumentError("the batch holds no tensor", where="trace(batch=)", fix="give the model's arguments")
+    calls: list[Call] = []
+    recorder = _Recorder(calls, batch=len(tensors[0]))
+    with torch.no_grad(), _names_of(model, recorder.stack), _interfaces(recorder), _no_fast_path(), recorder:
+        (forward or model)(**batch)
+    return Trace(tuple(calls))
+
+
+def attends_from_scores(scores: Tensor) -> Tensor:
+    """Which scores get a weight above 0, however they were masked: bool of the same shape.
+
+    A score that is far below the others though nobody masked it counts as attended to: it is only unlikely.
+    """
+    scores = scores.detach().double()
+    top = scores.amax(-1, keepdim=True)
+    # Where scores themselves are huge, what hides a pair must be far more so.
+    limit = (-LARGER * scores.amax()).clamp(max=UNLIKELY)
+    return ((scores - top).exp() > 0) | (scores > limit)
+
+
+class _Recorder(TorchFunctionMode):
+    """Looks on while torch's functions are called."""
+
+    def __init__(self, calls: list[Call], batch: int) -> None:
+        super().__init__()
+        self.calls, self.batch, self.stack = calls, batch, [""]
+        self.weights: Weights | None = None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        reader = READERS.get(func)
+        if reader is not None:
+            how, read = reader
+            attends = read(self.batch, *args, **kwargs)
+            if attends is not None:
+                self.see(how, attends, _too_small(args, kwargs))
+                out = func(*args, **kwargs)
+                self.weights = Weights.of(out) if how == "softmax" else None
+                return out
+        out = func(*args, **kwargs)
+        if self.weights is not None and self.weights.follow(func, args, out):
+            self._masked_behind(self.weights)
+        return out
+
+    def _masked_behind(self, weights: Weights) -> None:
+        """What the softmax gave a weight and something behind it set to zero is not attended to."""
+        call, kept = self.calls[-1], weights.alive.view(self.batch, -1, *weights.alive.shape[-2:])
+        if weights.dropped:
+            plan = plan_from_dense(call.plan.to("dense") & kept.cpu().numpy())
+            self.calls[-1] = replace(call, plan=plan, behind=True, is_short=weights.is_short)
+
+    def see(self, how: str, attends: Tensor, too_small: float | None = None) -> None:
+        """Note one call; ``attends`` is bool (B or 1, H or 1, Q, K)."""
+        plan = plan_from_dense(attends.cpu().numpy())
+        self.calls.append(Call(self.stack[-1], how, plan, too_small))
+
+
+def _too_small(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+    """Of a mask of a kernel: two numbers, 0 and one that hides too little. A bias has more than two."""
+    mask = kwargs.get("attn_mask", args[3] if len(args) > 3 else None)
+    if not isinstance(mask, Tensor) or not mask.is_floating_point() or not mask.numel():
+        return None
+    lowest = float(mask.min())
+    has_two = bool(((mask == 0) | (mask == lowest)).all()) and bool((mask == 0).any())
+    return lowest if has_two and UNLIKELY < lowest < 0 else None
+
+
+def _of_sdpa(
+    _: int, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, **__: Any,
+) -> Tensor | None:  # fmt: skip
+    if query.ndim != 4:
+        return None
+    return _attends(attn_mask, is_causal, query.shape[-2], key.shape[-2])
+
+
+def _attends(mask: Tensor | None, is_causal: bool, queries: int, keys: int) -> Tensor:
+    attends = torch.ones(queries, keys, dtype=torch.bool)
+    if is_causal:
+        attends = attends.tril()
+    if mask is not None:
+        attends = attends & (mask if mask.dtype == torch.bool else attends_from_scores(mask)).cpu()
+    return attends.expand(*(1,) * (4 - attends.ndim), *attends.shape)
+
+
+def _of_softmax(batch: int, input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> Tensor | None:
+    """Scores of attention are (B, H, Q, K) or (B * H, Q, K); a router's or a head's are neither."""
+    if dim not in (-1, input.ndim - 1) or input.ndim not in (3, 4) or input.shape[0] % batch:
+        return None
+    if input.ndim == 4:
+        return attends_from_scores(input) if input.shape[0] == batch else None
+    heads = input.shape[0] // batch
+    return attends_from_scores(input).view(batch, heads, *input.shape[1:]) if heads > 1 else None
+
+
+def _of_mha(_: int, *args: Any, **kwargs: Any) -> Tensor | None:
+    given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
+    query, key = cast(Tensor, given["query"]), cast(Tensor, given["key"])
+    heads = cast(int, given["num_heads"])
+    batch = query.shape[1] if query.ndim == 3 else 1
+    attends = torch.ones(batch, 1, query.shape[0], key.shape[0], dtype=torch.bool)
+    mask, padded = cast(Tensor | None, given.get("attn_mask")), cast(Tensor | None, given.get("key_padding_mask"))
+    if mask is not None:
+        kept = _kept(mask)
+        attends = attends & (kept.view(batch, heads, *kept.shape[1:]) if kept.ndim == 3 else kept)
+    if padded is not None:
+        attends = attends & _kept(padded).view(batch, 1, 1, -1)
+    return attends
+
+
+def _kept(mask: Tensor) -> Tensor:
+    """What nn.MultiheadAttention keeps: its True drops a pair."""
+    return ~mask if mask.dtype == torch.bool else attends_from_scores(mask)
+
+
+Reader = Callable[..., Tensor | None]
+READERS: dict[Callable[..., Any], tuple[str, Reader]] = {
+    F.scaled_dot_product_attention: ("sdpa", _of_sdpa),
+    F.multi_head_attention_forward: ("MultiheadAttention", _of_mha),
+    F.softmax: ("softmax", _of_softmax),
+    torch.softmax: ("softmax", _of_softmax),
+    Tensor.softmax: ("softmax", _of_softmax),
+}
+
+
+@contextmanager
+def _names_of(model: nn.Module, stack: list[str]) -> Generator[None]:
+    """Keep the name of the module that runs on top of a stack."""
+    with ExitStack() as hooks:
+        named = cast(Any, model).named_modules()
+        for name, module in named:
+            hooks.callback(module.register_forward_pre_hook(_pusher(stack, name)).remove)
+            hooks.callback(module.register_forward_hook(_popper(stack), always_call=True).remove)
+        yield
+
+
+def _pusher(stack: list[str], name: str) -> Callable[..., None]:
+    def push(*_: Any) -> None:
+        stack.append(name)
+
+    return push
+
+
+def _popper(stack: list[str]) -> Callable[..., None]:
+    def pop(*_: Any) -> None:
+        stack.pop()
+
+    return pop
+
+
+@contextmanager
+def _interfaces(recorder: _Recorder) -> Generator[None]:
+    """Look on where transformers calls kernels that torch's functions do not show."""
+    try:
+        from transformers import AttentionInterface
+    except ImportError:
+        yield
+        return
+    known = cast(dict[str, Any], cast(Any, AttentionInterface)._global_mapping)
+    before = dict(known)
+    try:
+        if "flex_attention" in known:
+            known["flex_attention"] = _seen(recorder, "flex", known["flex_attention"], _of_block_mask)
+        if "attnmask" in known:
+            known["attnmask"] = _seen(recorder, "attnmask", known["attnmask"], _of_model_mask)
+        yield
+    finally:
+        known.update(before)
+
+
+def _seen(recorder: _Recorder, how: str, function: Callable[..., Any], read: Callable[..., Tensor]) -> Any:
+    def attention(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, **kwargs: Any
+    ) -> Any:
+        recorder.see(how, read(module, query, key, attention_mask, kwargs.get("is_causal")))
+        # What the kernel itself computes is no call of the model's.
+        with torch._C.DisableTorchFunction():  # pyright: ignore
+            return function(module, query, key, value, attention_mask, **kwargs)
+
+    return attention
+
+
+def _of_block_mask(_: Any, query: Tensor, key: Tensor, mask: Any, __: Any) -> Tensor:
+    if mask is None:
+        return _attends(None, False, query.shape[2], key.shape[2])
+    if isinstance(mask, Tensor):
+        return _attends(mask, False, query.shape[2], key.shape[2])
+    from torch.nn.attention.flex_attention import create_mask
+
+    batch, heads = mask.kv_num_blocks.shape[:2]
+    return create_mask(mask.mask_mod, batch, heads, query.shape[2], key.shape[2], device=query.device)
+
+
+def _of_model_mask(module: Any, query: Tensor, key: Tensor, mask: Any, is_causal: bool | None) -> Tensor:
+    from attnmask.hf.implementation.interface import mask_of_call
+
+    return torch.from_numpy(mask_of_call(module, query, key, mask, is_causal).plan.to("dense"))
+
+
+@contextmanager
+def _no_fast_path() -> Generator[None]:
+    """nn.TransformerEncoderLayer may run as one kernel, in which nothing is seen."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

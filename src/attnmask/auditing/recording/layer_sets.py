@@ -1,0 +1,199 @@
+"""The masks that layers really receive, beside those that are declared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from attnmask.auditing.expected.layer_masks import LayerMask
+from attnmask.auditing.recording.attention_calls import Call, trace
+from attnmask.auditing.subject.audited_model import Kind, Run, Subject
+from attnmask.auditing.subject.probe_inputs import Padded
+from attnmask.compiler.plan import Plan, compile, plan_from_dense
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.mask.expression import Mask
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A layer, maybe a head, that attends to other pairs than declared, on rows of tokens."""
+
+    layer: str
+    head: int | None
+    expected: Plan
+    received: Plan
+    extra: int
+    missing: int
+    how: str
+    behind: bool
+    too_small: float | None = None
+
+    @property
+    def where(self) -> str:
+        """The layer, and the head where it is one alone."""
+        return self.layer if self.head is None else f"{self.layer}, head {self.head}"
+
+    @property
+    def first(self) -> tuple[int, int, int, int]:
+        """The first pair (b, h, q, k) that is attended to though it should not be, or the other way round."""
+        diff = self.received.diff(self.expected)
+        found = diff.first_left or diff.first_right
+        assert found is not None
+        b, h, q, k = found
+        return b, h if self.head is None else self.head, q, k
+
+    @property
+    def cause(self) -> str:
+        """What the received mask looks like."""
+        if self.too_small is not None:
+            return f"the additive constant {self.too_small:g} is too small to mask"
+        return _cause(*np.broadcast_arrays(self.expected.to("dense"), self.received.to("dense")))
+
+
+def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
+    """What the attention of every layer attends to in a run."""
+
+    def forward(**batch: Any) -> Any:
+        return subject.call(batch)
+
+    subject.use(run.implementation)
+    subject.model.train(run.train)
+    try:
+        return trace(subject.model, run.inputs, forward).calls
+    finally:
+        subject.model.eval()
+
+
+def mismatches(subject: Subject, run: Run, batch: Padded) -> Iterator[Mismatch]:
+    """Where a layer attends to other pairs than its declared mask and the padding allow."""
+    for call in calls_of(subject, run):
+        yield from _mismatches_of(subject, call, batch.tokens)
+
+
+def layer_masks(subject: Subject, run: Run, batch: Padded) -> Iterator[LayerMask]:
+    """What every layer attends to in a run, beside what it should, on rows of tokens."""
+    for call in calls_of(subject, run):
+        sides = _sides(subject, call, batch.tokens)
+        if sides is not None:
+            expected, received, exact = sides
+            declared, seen = (plan_from_dense(np.ascontiguousarray(side)) for side in (expected, received))
+            yield LayerMask(call.layer, declared, seen, exact)
+
+
+def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mismatch]:
+    sides = _sides(subject, call, tokens)
+    if sides is None:
+        return
+    expected, received, exact = sides
+    for head, wrong in _wrong_heads(expected, received, exact):
+        part = slice(None) if head is None else slice(head, head + 1)
+        yield Mismatch(
+            call.layer,
+            head,
+            plan_from_dense(np.ascontiguousarray(expected[:, part])),
+            plan_from_dense(np.ascontiguousarray(received[:, part])),
+            *wrong,
+            call.how,
+            call.behind,
+            call.too_small if wrong[0] else None,
+        )
+
+
+def _sides(subject: Subject, call: Call, tokens: Tensor) -> tuple[BoolArray, BoolArray, bool] | None:
+    """Declared and received pairs of a call on rows of tokens, and whether the declared ones are known to the pair."""
+    received = np.broadcast_to(call.plan.to("dense"), (len(tokens), *call.plan.shape[1:]))
+    length = tokens.shape[1]
+    kept = tokens.numpy()
+    if received.shape[2:] == (length, length + 1):
+        received = received[..., :length]  # the last column is that of a sink
+    if received.shape[2:] == (length, length):
+        per_item = [_expected(subject, call.layer, length, int(item.argmax())) for item in kept]
+        expected, exact = np.stack([one for one, _ in per_item]), per_item[0][1]
+        rows = kept[:, None, :, None]
+    elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
+        kept, expected, exact = np.ones((len(tokens), 1), dtype=bool), np.tri(received.shape[2], dtype=bool), False
+        rows = np.ones((1, 1, 1, 1), dtype=bool)
+    elif subject.kind is Kind.ENCODER_DECODER and received.shape[3] == length:
+        expected, exact = np.ones(received.shape[2:], dtype=bool), True
+        rows = np.ones((1, 1, 1, 1), dtype=bool)
+    else:
+        return None
+    expected = np.broadcast_to((expected & kept[:, None, None, :]) & rows, received.shape)
+    return expected, received & rows, exact
+
+
+def _wrong_heads(expected: BoolArray, received: BoolArray, exact: bool) -> Iterator[tuple[int | None, tuple[int, int]]]:
+    extra = (received & ~expected).sum((0, 2, 3))
+    missing = (expected & ~received).sum((0, 2, 3)) if exact else np.zeros_like(extra)
+    wrong = (extra + missing).nonzero()[0]
+    if not len(wrong):
+        return
+    if len(wrong) == received.shape[1]:
+        yield None, (int(extra.sum()), int(missing.sum()))
+        return
+    for head in wrong.tolist():
+        yield head, (int(extra[head]), int(missing[head]))
+
+
+def _expected(subject: Subject, layer: str, length: int, first: int) -> tuple[BoolArray, bool]:
+    """The declared mask of a layer (1, L, L), and whether it is known to the pair; else its bounds.
+
+    Args:
+        first: place of the first token. transformers counts chunks from it, as it does positions.
+    """
+    bound = np.tri(length, dtype=bool) if subject.kind is Kind.CAUSAL else np.ones((length, length), dtype=bool)
+    if subject.span_rule is not None:
+        bound[first:, first:] = compile(subject.span_rule.opened(length - first), q=length - first).to("dense")[0, 0]
+    if subject.layers is None:
+        return (np.ones_like(bound) if "decoder" not in layer else bound)[None], False
+    number = _number(layer)
+    known: Mask | None = subject.layers[number % len(subject.layers)] if subject.layers else None
+    if known is None:
+        return bound[None], False
+    if not subject.is_transformers:
+        return compile(known, q=length).to("dense")[0], True
+    expected = np.zeros((1, length, length), dtype=bool)
+    expected[:, first:, first:] = compile(known, q=length - first).to("dense")[0]
+    return expected, True
+
+
+def _number(layer: str) -> int:
+    numbers = re.findall(r"(?<=\.)\d+(?=\.|$)", "." + layer)
+    return int(numbers[0]) if numbers else 0
+
+
+def _cause(expected: BoolArray, received: BoolArray) -> str:
+    rows: BoolArray = np.any(expected, -1, keepdims=True)
+    # A row that keeps all keys says nothing: inverted it keeps none, which a softmax turns into all.
+    telling: BoolArray = np.broadcast_to(rows & ~np.all(expected, -1, keepdims=True), expected.shape)
+    if np.any(telling) and np.all(received[telling] != expected[telling]):
+        return "the mask is inverted: it keeps what should be dropped"
+    if bool((received | ~rows).all()):
+        return "no mask arrives: every key is attended to"
+    extra = received & ~expected
+    if not np.any(extra):
+        return _narrower(expected, received)
+    past: BoolArray = np.tri(*expected.shape[2:], dtype=bool)
+    if not np.any(np.logical_and(expected, ~past)):
+        if np.any(extra & ~past):
+            return "the mask is not causal: keys of the future are attended to"
+        first = np.argmax(expected, -1) - np.argmax(received, -1)
+        wider: IntArray = first[rows[..., 0] & extra.any(-1)]
+        if len(wider) and np.all(wider == 1):
+            return "the window is one token too wide"
+    columns = expected.any((1, 2), keepdims=True)
+    if not np.any(extra & columns):
+        return "padding is attended to: the padding mask does not arrive, or does not mask"
+    return "more keys are attended to than declared"
+
+
+def _narrower(expected: BoolArray, received: BoolArray) -> str:
+    later = (np.argmax(received, -1) - np.argmax(expected, -1))[(expected & ~received).any(-1)]
+    if len(later) and np.all(later == 1):
+        return "the window is one token too narrow"
+    return "fewer keys are attended to than declared"

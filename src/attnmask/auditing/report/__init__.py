@@ -1,0 +1,1 @@
+"""Findings and the report: terminal, HTML, JUnit XML, JSON, reproductions."""

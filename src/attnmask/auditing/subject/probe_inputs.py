@@ -1,0 +1,90 @@
+"""Batches that probe a mask: texts padded on the right, on the left, or with a hole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from attnmask.auditing.subject.audited_model import Subject, other_inputs
+
+SIDES = ("right", "left", "hole")
+HOLE = (4, 7)
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A batch whose last item is padded.
+
+    Attributes:
+        inputs: of the model. item: the padded one. tokens: bool (B, L), True for a token.
+    """
+
+    inputs: dict[str, Any]
+    item: int
+    tokens: Tensor
+
+    @property
+    def places(self) -> list[int]:
+        """Where the tokens of the padded item stand."""
+        return [place for place, is_token in enumerate(cast(Any, self.tokens[self.item]).tolist()) if is_token]
+
+    @property
+    def masked(self) -> list[int]:
+        """Where its padding stands."""
+        return sorted({*range(self.tokens.shape[1])} - {*self.places})
+
+
+def padded(
+    subject: Subject, side: str, batch: int = 2, content: int | None = None, positions: str = "default", seed: int = 1
+) -> Padded:
+    """The text of a seed, padded on a side, behind a text that fills the row.
+
+    Args:
+        side: of ``SIDES``. batch: 1 leaves the other text out. content: seed of what stands at the padding, None for
+            the pad id. positions: "default" or "given", counted over the tokens.
+    """
+    length = subject.length
+    tokens = torch.ones(batch, length, dtype=torch.bool)
+    tokens[-1] = _tokens_of(side, length, subject.short)
+    ids = torch.cat([subject.text(seed + 10 + b) for b in range(batch - 1)] + [subject.text(seed)])
+    filler = torch.full((1, length), subject.pad) if content is None else subject.text(content)
+    ids = torch.where(tokens, ids, filler)
+    own = subject.text(seed, subject.short) if side != "hole" else None
+    if own is not None:
+        ids[-1, tokens[-1]] = own[0]
+    return Padded(_complete(subject, ids, tokens, positions), batch - 1, tokens)
+
+
+def alone(subject: Subject, positions: str = "default", seed: int = 1, start: int = 0) -> dict[str, Any]:
+    """The same text by itself, without padding, its positions counted from ``start`` if they are given."""
+    ids = subject.text(seed, subject.short)
+    inputs = _complete(subject, ids, torch.ones_like(ids, dtype=torch.bool), positions)
+    if "position_ids" in inputs:
+        inputs["position_ids"] = inputs["position_ids"] + start
+    return inputs
+
+
+def positions_of(tokens: Tensor, first: int) -> Tensor:
+    """Positions counted over the tokens, as a user would give them."""
+    return (tokens.long().cumsum(1) - 1).clamp(min=0) + first
+
+
+def _complete(subject: Subject, ids: Tensor, tokens: Tensor, positions: str) -> dict[str, Any]:
+    inputs: dict[str, Any] = {"input_ids": ids}
+    if "attention_mask" in subject.takes:
+        inputs["attention_mask"] = tokens.long()
+    if positions == "given" and "position_ids" in subject.takes:
+        inputs["position_ids"] = positions_of(tokens, subject.first)
+    return inputs | other_inputs(subject, ids, tokens)
+
+
+def _tokens_of(side: str, length: int, short: int) -> Tensor:
+    place = torch.arange(length)
+    if side == "right":
+        return place < short
+    if side == "left":
+        return place >= length - short
+    return (place < HOLE[0]) | (place >= HOLE[1])

@@ -1,0 +1,387 @@
+"""From what a person names to a Subject: a model, a folder, a model type of transformers, or module:factory."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attnmask.auditing.expected.declared_masks import is_causal, layers_of_config
+from attnmask.auditing.measure.influence import influences
+from attnmask.auditing.recording.layer_sets import calls_of
+from attnmask.auditing.subject.absolute_positions import tables_of
+from attnmask.auditing.subject.audited_model import Kind, Run, Subject, config_of, in_double, plain_inputs
+from attnmask.auditing.subject.model_factories import made_by
+from attnmask.auditing.subject.model_outputs import output_name, text_of
+from attnmask.auditing.subject.redrawn_weights import GAIN, REDRAW, redraw
+from attnmask.errors import ArgumentError
+from attnmask.mask.expression import Mask
+
+TRIED = ("eager", "sdpa", "attnmask")
+WHERE = "audit(model=)"
+# A change of an earlier output by this share of its size is no rounding.
+MEASURED = 1e-3
+# Where no attention is seen there may be any number of layers.
+UNSEEN = 64
+# Fewer ordinary ids than this are too few to choose from.
+FEW = 8
+# Any token that is no padding: some decoders mask what stands at their pad id.
+START = 5
+MODES = {
+    "causal": "AutoModelForCausalLM",
+    "masked": "AutoModelForMaskedLM",
+    "base": "AutoModel",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "classification": "AutoModelForSequenceClassification",
+}
+
+
+def subject_of(
+    model: Any,
+    mask: Mask | Sequence[Mask] | None = None,
+    forward: Callable[..., Any] | None = None,
+    source: Sequence[str] = (),
+    redraw_weights: bool = False,
+) -> Subject:
+    """The subject of an audit, ready to run: a copy of the model in evaluation mode.
+
+    Args:
+        model: nn.Module. mask: what it is declared to obey, for all layers or one for each; a transformers config
+            declares its own. forward: how to call the model. source: lines that make it, for reproductions.
+        redraw_weights: whether its weights mean nothing and may be drawn so that masks show.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(f"{type(model).__name__} is no torch module", where=WHERE, fix="give an nn.Module")
+    original, model = model, copy.deepcopy(model).eval()
+    if redraw_weights:
+        redraw(model)
+    config = config_of(model)
+    kind = _kind(model, config, mask)
+    subject = Subject(
+        name=type(model).__name__,
+        model=model,
+        layers=[mask] if isinstance(mask, Mask) else mask,
+        kind=kind or Kind.BIDIRECTIONAL,
+        source=tuple(_lines_of(source, forward is not None, redraw_weights)),
+        tokens=_plain_tokens(model, config),
+        pad=_pad(config),
+        first=_first_position(model),
+        forward=forward,
+        original=original,
+    )
+    if not subject.is_transformers and "decoder_input_ids" in subject.takes:
+        subject.kind = Kind.ENCODER_DECODER
+    _choose_output(subject)
+    if kind is None and subject.kind is not Kind.ENCODER_DECODER:
+        subject.kind = _measured_kind(subject)
+    subject.layers = _layers(subject, mask)
+    subject.implementations = _implementations(subject)
+    subject = in_double(subject)
+    if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
+        subject.source = (*subject.source, "model.double()")
+    return subject
+
+
+def _lines_of(source: Sequence[str], has_forward: bool, redrawn: bool) -> Iterator[str]:
+    """How a script makes the model, and how it calls it."""
+    yield from source or ("import torch", "model = ...  # the model that was audited, in evaluation mode")
+    if has_forward:
+        yield "forward = ...  # how it was called, with that model"
+    if redrawn:
+        yield from (line.format(gain=GAIN) for line in REDRAW)
+
+
+def _choose_output(subject: Subject) -> None:
+    """Settle what of the model's output is compared."""
+    found = _plain_output(subject)
+    try:
+        subject.output = output_name(found)
+    except TypeError as error:
+        fix = "give forward=, a function of input_ids and attention_mask that returns the outputs of the tokens"
+        raise ArgumentError(f"nothing can be compared: {error}", where=WHERE, fix=fix) from None
+    subject.pick = text_of(found, subject.output)
+
+
+def _plain_output(subject: Subject) -> Any:
+    """What the model returns on a text without padding."""
+    plain = plain_inputs(subject)
+    try:
+        with torch.no_grad():
+            return subject.call(plain)
+    except Exception as error:  # whatever a model's own code raises
+        fix = (
+            "wrap it in a module that takes input_ids and attention_mask; or from Python give audit(forward=), "
+            "a function of them that calls it as it is called in use"
+        )
+        if "attention_mask" in plain and _runs_on(subject, plain | {"attention_mask": 0 * plain["attention_mask"]}):
+            fix = "with a mask of zeros it runs: is its mask inverted, so that ones are padding?"
+        raise ArgumentError(
+            f"the model raises on a text of {subject.length} tokens without padding: {type(error).__name__}: {error}",
+            where=WHERE,
+            fix=fix,
+        ) from error
+
+
+def _runs_on(subject: Subject, inputs: dict[str, Any]) -> bool:
+    with suppress(Exception), torch.no_grad():
+        subject.call(inputs)
+        return True
+    return False
+
+
+def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
+    """An architecture of transformers, tiny, with large random weights.
+
+    Args:
+        model_type: such as "llama". mode: of ``MODES``; the first that the architecture has if left out.
+        mask: in place of the one that its config declares.
+
+    Raises:
+        ArgumentError: there is no such architecture, or not in that mode.
+    """
+    import transformers
+
+    from attnmask.hf.models.tiny_models import tiny_config
+
+    modes = modes_of(model_type)
+    if not modes:
+        fix = "give one such as llama or bert, the folder of a saved model, or module:function"
+        raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix=fix)
+    mode = mode or modes[0]
+    if mode not in modes:
+        raise ArgumentError(f"{model_type} has no mode {mode!r}", where=WHERE, fix=f"it has {', '.join(modes)}")
+    config = tiny_config(model_type)
+    if mode == "causal" and getattr(config, "is_decoder", None) is False:
+        config.is_decoder = True
+    if mode == "causal" and hasattr(config, "add_cross_attention"):
+        config.add_cross_attention = True
+    if mode == "seq2seq" and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = START
+    if mode == "seq2seq" and getattr(getattr(config, "decoder", None), "is_decoder", None) is False:
+        config.decoder.is_decoder = config.decoder.add_cross_attention = True
+    if mode == "classification":
+        config.pad_token_id = _pad(config)
+    torch.manual_seed(0)
+    auto: Any = getattr(transformers, MODES[mode])
+    with quiet():
+        try:
+            model = auto.from_config(config, attn_implementation="eager")
+        except NotImplementedError:
+            config.add_cross_attention = False
+            model = auto.from_config(config, attn_implementation="eager")
+        subject = subject_of(model, mask, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True)
+    subject.name = f"{model_type} ({mode})"
+    return subject
+
+
+def modes_of(model_type: str) -> list[str]:
+    """The modes in which transformers has an architecture, of those that read text."""
+    from transformers.models.auto import modeling_auto as auto
+
+    tables: dict[str, Any] = {
+        "causal": auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "masked": auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        "seq2seq": auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        "classification": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "base": auto.MODEL_MAPPING_NAMES,
+    }
+    return [mode for mode, table in tables.items() if model_type in table]
+
+
+def subject_from_folder(
+    folder: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
+) -> Subject:
+    """A model that ``save_pretrained`` wrote, with the class that it was saved from, or that of a mode."""
+    import transformers
+
+    if mode not in ("", *MODES):
+        raise ArgumentError(f"there is no mode {mode!r}", where="audit(mode=)", fix=f"give {', '.join(MODES)}")
+    try:
+        config: Any = cast(Any, transformers.AutoConfig).from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        fix = "give a folder that save_pretrained wrote"
+        raise ArgumentError(f"the folder holds no model: {_first_line(error)}", where=folder, fix=fix) from error
+    names = [MODES[mode]] if mode else getattr(config, "architectures", None) or ["AutoModel"]
+    kind: Any = getattr(transformers, names[0], transformers.AutoModel)
+    lines = (
+        "import torch, transformers",
+        f"model = transformers.{kind.__name__}.from_pretrained({folder!r}).eval()",
+    )
+    with quiet():
+        return subject_of(kind.from_pretrained(folder), mask, source=lines, redraw_weights=redraw_weights)
+
+
+def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
+    """What a function of a person's own module returns: ``package.module:function``."""
+    model, lines = made_by(text)
+    return subject_of(model, mask, source=lines, redraw_weights=redraw_weights)
+
+
+def subject_from_text(
+    text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
+) -> Subject:
+    """A folder, ``module:factory``, or a model type."""
+    if _is_folder(text):
+        return subject_from_folder(text, mode, mask, redraw_weights)
+    if "/" in text:
+        raise ArgumentError("there is no such folder", where=text, fix="give one that save_pretrained wrote")
+    if ":" not in text:
+        return subject_from_type(text, mode, mask)
+    if mode:
+        raise ArgumentError(f"{text} makes one model", where="audit(mode=)", fix="leave the mode out")
+    return subject_from_factory(text, mask, redraw_weights)
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except (OSError, ValueError):  # no name that a folder can have
+        return False
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """What transformers says while a model is made is no part of an audit."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:
+    changed = {
+        name: value
+        for name, value in config.to_diff_dict().items()
+        if name not in ("transformers_version", "model_type", "architectures", "_attn_implementation", "dtype")
+    }
+    return [
+        f"import torch; from transformers import AutoConfig, {auto}",
+        "torch.manual_seed(0)",
+        f"config = AutoConfig.for_model({model_type!r}, **{changed!r})",
+        f"model = {auto}.from_config(config, attn_implementation='eager').eval()",
+    ]
+
+
+def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> Kind | None:
+    """What the mask, or the mapping that transformers keeps, says; None if neither says anything."""
+    if getattr(config, "is_encoder_decoder", False):
+        return Kind.ENCODER_DECODER
+    if mask is not None:
+        masks = [mask] if isinstance(mask, Mask) else mask
+        return Kind.CAUSAL if all(map(is_causal, masks)) else Kind.BIDIRECTIONAL
+    if config is None:
+        return None
+    from transformers.models.auto import modeling_auto as auto
+
+    name, own = type(model).__name__, getattr(config, "model_type", "")
+    decoders = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if getattr(config, "is_decoder", False):
+        return Kind.CAUSAL
+    if own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "attn_type", "") == "bi":
+        return Kind.BIDIRECTIONAL
+    return Kind.CAUSAL if own in decoders or name in decoders.values() else None
+
+
+def _measured_kind(subject: Subject) -> Kind:
+    """Whether any token changes an earlier output; one vector an item tells nothing."""
+    changes = np.triu(influences(subject, ""), 1) if not subject.is_pooled else np.ones(1)
+    return Kind.BIDIRECTIONAL if bool((changes > MEASURED).any()) else Kind.CAUSAL
+
+
+def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
+    if isinstance(mask, Mask):
+        # As many as there are: what reaches how far depends on it.
+        return [mask] * (len(calls_of(subject, Run(plain_inputs(subject)))) or UNSEEN)
+    if mask is not None:
+        return list(mask)
+    if subject.config is None or subject.kind is Kind.ENCODER_DECODER:
+        return None
+    return layers_of_config(subject.config, subject.kind is Kind.CAUSAL)
+
+
+def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
+    """Ids that a config gives no meaning, inside the vocabulary."""
+    try:
+        own = cast(Any, model).get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        own = next((table for _, table in tables_of(model)), None)
+    size = getattr(own, "num_embeddings", 100)
+    special = set(_special_ids(config.to_dict() if config is not None else {}))
+    ids = [i for i in range(5, size) if i not in special]
+    if len(ids) < FEW:  # letters, or bases
+        ids = [i for i in range(size) if i not in special and i != _pad(config)]
+    if len(ids) < 2:
+        raise ArgumentError(f"its vocabulary is of {size} ids", where=WHERE, fix="give a model of two tokens at least")
+    return torch.tensor(ids[:2000])
+
+
+def _special_ids(values: Any) -> list[int]:
+    found: list[int] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found += _special_ids(value)
+        elif isinstance(name, str) and ("token" in name or name.endswith("_id")):
+            several = cast(list[Any], value) if isinstance(value, list) else [value]
+            found += [v for v in several if isinstance(v, int) and not isinstance(v, bool)]
+    return found
+
+
+def _pad(config: Any) -> int:
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    value = getattr(text, "pad_token_id", None)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _first_position(model: nn.Module) -> int:
+    """Where a table of positions keeps a row for padding, texts start behind it."""
+    for name, module in tables_of(model):
+        if "position" in name and module.padding_idx is not None:
+            return module.padding_idx + 1
+    return 0
+
+
+def _implementations(subject: Subject) -> tuple[str, ...]:
+    if not subject.is_transformers:
+        return ("",)
+    model: Any = subject.model
+    try:
+        can_set = model._can_set_attn_implementation()
+    except Exception:  # an older release decides by the source of the model's file
+        can_set = False
+    if not can_set:
+        return ("",)
+    try:
+        from attnmask.hf.implementation.registration import register
+    except ImportError:  # an older release of transformers, which attnmask does not run in
+        pass
+    else:
+        register()
+    own = model.config._attn_implementation
+    return tuple(name for name in TRIED if _runs(subject, name, own)) or ("",)
+
+
+def _runs(subject: Subject, implementation: str, own: str) -> bool:
+    try:
+        with quiet():
+            subject.model.set_attn_implementation(implementation)  # pyright: ignore
+            subject.run(Run(plain_inputs(subject)))
+    except Exception:  # a model that does not support it says so in its own ways
+        subject.model.set_attn_implementation(own)  # pyright: ignore
+        return False
+    return True

@@ -1,0 +1,207 @@
+"""The audit of every text architecture that the installed transformers has, in parallel and resumable."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import tempfile
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
+from pathlib import Path
+from threading import Thread
+from typing import Any, cast
+
+from attnmask.auditing.report.audit_report import Report
+from attnmask.errors import ArgumentError
+from attnmask.escapes import escaped
+from attnmask.files import write_whole
+
+MODES = ("causal", "masked", "seq2seq", "base")
+SECONDS = 90
+# A worker keeps what the code of every architecture holds on to.
+TASKS = 50
+
+
+def entries(modes: Sequence[str] = MODES) -> list[tuple[str, str]]:
+    """(model type, mode) of every architecture that reads ids; its base model only where it has no other mode."""
+    from transformers import CONFIG_MAPPING
+
+    from attnmask.auditing.subject.subject_from_name import modes_of
+
+    found: list[tuple[str, str]] = []
+    for model_type in sorted(cast(Any, CONFIG_MAPPING).keys()):
+        own = [mode for mode in modes_of(model_type) if mode in modes]
+        heads = [mode for mode in own if mode != "base"]
+        found += [(model_type, mode) for mode in heads or own if mode != "base" or _reads_ids(model_type)]
+    return found
+
+
+def _reads_ids(model_type: str) -> bool:
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    name: Any = MODEL_MAPPING_NAMES[model_type]
+    try:
+        model: Any = getattr(transformers, name if isinstance(name, str) else name[0])
+        return "input_ids" in inspect.signature(model.forward).parameters
+    except Exception:  # its own dependencies are missing
+        return False
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder of a sweep's reports, and refuse one in which a sweep could not keep them.
+
+    Raises:
+        ArgumentError: it cannot be made or written to, or holds what is no report.
+    """
+    where = escaped(str(folder))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ArgumentError(f"the folder of the reports cannot be used: {why}", where=where) from error
+    for _ in reports_of(folder):
+        pass
+
+
+def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -> Iterator[tuple[int, str]]:
+    """Audit entries that the folder has no report of; one JSON file each.
+
+    Args:
+        folder: of the reports; made if it is missing. wanted: (model type, mode). processes: at once.
+
+    Yields:
+        How many are done, and the name of the last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [entry for entry in wanted if not path_of(folder, *entry).exists()]
+    done = len(wanted) - len(missing)
+    for start in range(0, len(missing), processes * TASKS):
+        for entry in _all_of(folder, missing[start : start + processes * TASKS], processes):
+            done += 1
+            yield done, " ".join(entry)
+
+
+def _all_of(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
+    """Audit entries in fresh processes; those that a dying process takes with it, once more one by one."""
+    with _workers(processes) as pool:
+        with _interrupts_withheld():
+            futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
+        for future in as_completed(futures):
+            if future.exception() is None:
+                yield futures[future]
+    for entry in some:
+        path = path_of(folder, *entry)
+        if not path.exists() and len(some) > 1:
+            yield from _all_of(folder, [entry], 1)
+        elif not path.exists():
+            write_whole(path, json.dumps({"why": "its process died"}))
+            yield entry
+
+
+@contextmanager
+def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
+    """Fresh processes, which end at once where the sweep is interrupted, and with the process that began them."""
+    others = set(active_children())
+    # Forked workers would share what torch and its threads hold.
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        own = set(active_children()) - others
+        for worker in own:
+            worker.kill()
+        for worker in own:
+            worker.join()
+        raise
+    pool.shutdown()
+
+
+@contextmanager
+def _interrupts_withheld() -> Generator[None]:
+    """Processes that begin here never get the Ctrl-C of the terminal, which goes to all: the sweep ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_with_parent() -> None:
+    def wait() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
+def path_of(folder: Path, model_type: str, mode: str) -> Path:
+    """The report of an entry."""
+    return folder / f"{model_type}.{mode}.json"
+
+
+def reports_of(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
+    """Model type, mode, report; and why there is none.
+
+    Raises:
+        ArgumentError: a file of that name is no report.
+    """
+    for path in sorted(folder.glob("*.json")):
+        model_type, _, mode = path.stem.rpartition(".")
+        if model_type and mode in MODES:
+            report, why = _read(path)
+            yield model_type, mode, report, why
+
+
+def _read(path: Path) -> tuple[Report | None, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text)
+        return (None, str(values["why"])) if "why" in values else (Report.from_json(text), "")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        fix = "remove it, and it is made anew"
+        raise ArgumentError(f"the file is no report: {error}", where=escaped(str(path)), fix=fix) from error
+
+
+def _audited(folder: Path, model_type: str, mode: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, _too_slow)
+    signal.alarm(SECONDS)
+    try:
+        text = _report(model_type, mode).to_json()
+    except _TooSlow:
+        text = json.dumps({"why": f"more than {SECONDS} s"})
+    except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
+        line = next(iter(str(error).strip().splitlines()), "")[:160]
+        text = json.dumps({"why": f"its tiny copy does not run: {type(error).__name__}: {line}"})
+    finally:
+        signal.alarm(0)
+    write_whole(path_of(folder, model_type, mode), text)
+
+
+def _report(model_type: str, mode: str) -> Report:
+    from attnmask.auditing.run_probes import report_of
+    from attnmask.auditing.subject.subject_from_name import quiet, subject_from_type
+
+    with quiet(), warnings.catch_warnings():
+        return report_of(subject_from_type(model_type, mode))
+
+
+class _TooSlow(BaseException):
+    """No probe may take the end of its time for an error of the model."""
+
+
+def _too_slow(*_: Any) -> None:
+    raise _TooSlow

@@ -1,0 +1,1 @@
+"""Backends for CUDA: torch's FlexAttention and its varlen kernel."""

@@ -1,0 +1,1 @@
+"""Formats of JAX, Flax, Keras, ONNX, splash attention and tokamax."""

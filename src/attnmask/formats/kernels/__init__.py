@@ -1,0 +1,1 @@
+"""Formats of attention kernels: flash-attention, FlashMask, xformers, cuDNN and others."""

@@ -1,0 +1,1 @@
+"""Formats of PyTorch: scaled_dot_product_attention, MultiheadAttention, TransformerEncoder, FlexAttention."""

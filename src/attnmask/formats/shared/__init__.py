@@ -1,0 +1,1 @@
+"""What several formats need: readers of foreign arrays, writers, and the units of windows."""

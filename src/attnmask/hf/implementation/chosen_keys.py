@@ -1,0 +1,84 @@
+"""Keys that a layer chose itself among those that its mask allows, such as the top-k of DeepSeek's sparse attention.
+
+Under "eager" and "sdpa" such a layer narrows its mask itself. To any other attention it gives the unchanged mask and
+the indices of what it chose, so that ignoring the indices would attend to every key of the mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnmask.compiler.algebra import intersect
+from attnmask.compiler.plan import Plan, plan_from_dense
+from attnmask.errors import UnsupportedModelError
+from attnmask.hf.implementation.model_mask import USE_EAGER, WHERE, ModelMask
+
+# The arguments that carry such indices: of keys (B, Q, n), of blocks of keys (B, groups of heads, Q, n); -1 for none.
+KEYS, BLOCKS = "indices", "block_indices"
+
+
+def narrowed_to_chosen(module: nn.Module, query: Tensor, mask: ModelMask, kwargs: dict[str, Any]) -> ModelMask:
+    """The pairs of a mask whose key the layer chose; the mask itself where the layer chose none.
+
+    Args:
+        module: the layer's attention. query: (B, H, Q, D). mask: the mask that the layer was given.
+        kwargs: what else the layer gives its attention.
+
+    Raises:
+        UnsupportedModelError: the indices fit neither the queries nor the keys.
+    """
+    keys, blocks = kwargs.get(KEYS), kwargs.get(BLOCKS)
+    if keys is None and blocks is None:
+        return mask
+    heads, queries = query.shape[1:3]
+    chosen = torch.ones((), dtype=torch.bool)
+    if keys is not None:
+        chosen = chosen & _scattered(module, keys, queries, mask.plan.K)[:, None]
+    if blocks is not None:
+        _refuse_empty_rows(module, mask)
+        size = _block_size(module)
+        kept = _scattered(module, blocks, queries, -(-mask.plan.K // size))
+        by_head = kept.repeat_interleave(heads // kept.shape[1], dim=1)
+        chosen = chosen & by_head.repeat_interleave(size, dim=-1)[..., : mask.plan.K]
+    runs = plan_from_dense(chosen.cpu().numpy(), mask.plan.offset).runs
+    plan = Plan(intersect([mask.plan.runs, runs]), mask.plan.offset)
+    return ModelMask.of(plan, mask.weights, len(query), mask.device)
+
+
+def _refuse_empty_rows(module: nn.Module, mask: ModelMask) -> None:
+    """Raise where pads attend to nothing: blocks are chosen by the states of all keys in them, those of pads too."""
+    if mask.plan.empty_rows:
+        raise UnsupportedModelError(
+            "the layer chooses blocks of keys by the states of pads too, and eager attention gives those other states",
+            where=f"{WHERE}, {type(module).__name__}",
+            fix=f"pad on the right, or {USE_EAGER}",
+        )
+
+
+def _scattered(module: nn.Module, indices: Tensor, queries: int, size: int) -> Tensor:
+    """Bools (..., Q, size), True at the indices (..., Q, n)."""
+    if indices.shape[-2] != queries or (indices.numel() and int(indices.max()) >= size):
+        raise UnsupportedModelError(
+            f"the layer chose keys by indices {tuple(indices.shape)}, for {queries} queries and {size} choices",
+            where=f"{WHERE}, {type(module).__name__}",
+            fix=USE_EAGER,
+        )
+    # -1 goes to a place of its own, which is cut off.
+    places = indices.long().masked_fill(indices < 0, size)
+    return torch.zeros(*indices.shape[:-1], size + 1, dtype=torch.bool, device=indices.device).scatter(
+        -1, places, True
+    )[..., :size]
+
+
+def _block_size(module: nn.Module) -> int:
+    size = getattr(getattr(module, "indexer", None), "block_size", None)
+    if not isinstance(size, int):
+        raise UnsupportedModelError(
+            "the layer chose blocks of keys and does not say how many keys a block has",
+            where=f"{WHERE}, {type(module).__name__}",
+            fix=USE_EAGER,
+        )
+    return size

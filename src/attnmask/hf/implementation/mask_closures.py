@@ -1,0 +1,179 @@
+"""The mask functions that transformers builds, read back as expressions instead of evaluated at every pair.
+
+transformers describes a mask as a closure over (batch, head, query, key) indices. Which set it stands for is told
+by the function that made it and by the values it closes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from attnmask.calls import public
+from attnmask.conventions import IntArray
+from attnmask.errors import ArgumentError
+from attnmask.mask.arguments import instance_of, shown
+from attnmask.mask.atoms import causal, documents, full, padding, window
+from attnmask.mask.expression import Mask
+from attnmask.mask.frozen_array import as_array
+
+MODULE = "transformers.masking_utils"
+PACKED = "packed_sequence_mask_function.<locals>.inner_mask"
+REMAPPED = "remap_positions_for_packed_sequence.<locals>.inner_mask"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Absolute positions of the queries and of the keys; if a mask asks for them, those inside packed texts, (B, K)."""
+
+    queries: range
+    keys: range
+    inside: IntArray | None = None
+
+    @property
+    def queries_are_keys(self) -> bool:
+        """Whether every query stands at the position of some key, so that a table of keys has its entry."""
+        first, last = self.queries.start, self.queries.stop
+        return self.keys.start <= first and last <= self.keys.stop
+
+
+@public
+def mask_from_closure(fn: Callable[..., Any], queries: range, keys: range) -> Mask | None:
+    """Read back a mask function of transformers.
+
+    Args:
+        fn: what ``create_causal_mask`` and its like hand to a mask interface as ``mask_function``.
+        queries, keys: absolute positions of the query rows and of the keys.
+
+    Returns:
+        The mask whose key 0 is the first of ``keys``, to be compiled with the offset ``queries.start - keys.start``;
+        None for a function that transformers' ``masking_utils`` did not make.
+
+    Raises:
+        ArgumentError: no function, or no ranges.
+
+    Source: transformers.masking_utils.
+
+    >>> from transformers.masking_utils import sliding_window_causal_mask_function
+    >>> mask_from_closure(sliding_window_causal_mask_function(4), range(9), range(9))
+    window(left=3, right=None) & causal()
+    """
+    if not callable(fn):
+        raise ArgumentError(f"fn is {shown(fn)}", where="mask_from_closure(fn=)", fix="give a mask function")
+    for name, given in (("queries", queries), ("keys", keys)):
+        instance_of(range, given, name, "mask_from_closure", "give a range of positions, such as range(9)")
+    return _read(fn, Place(queries, keys))
+
+
+def _read(fn: Callable[..., Any], at: Place) -> Mask | None:
+    if getattr(fn, "__module__", None) != MODULE:
+        return None
+    reader = _READERS.get(fn.__qualname__)
+    if reader is None or (at.inside is not None and fn.__qualname__ in OF_ROWS):
+        return None
+    return reader(_cells(fn), at)
+
+
+def _cells(fn: Callable[..., Any]) -> dict[str, Any]:
+    closure = getattr(fn, "__closure__", None) or ()
+    return dict(zip(fn.__code__.co_freevars, (cell.cell_contents for cell in closure), strict=True))
+
+
+def _window_before(cells: dict[str, Any], at: Place) -> Mask | None:
+    # kv > q - W keeps W keys, the query's own among them.
+    size = int(cells["sliding_window"])
+    return window(left=size - 1, right=None) if size >= 1 else None
+
+
+def _window_around(cells: dict[str, Any], at: Place) -> Mask | None:
+    size = int(cells["sliding_window"])
+    return window(left=size, right=size) if size >= 0 else None
+
+
+def _padding(cells: dict[str, Any], at: Place) -> Mask | None:
+    return padding(attention_mask=slice_of_keys(cells["padding_mask"], at.keys))
+
+
+def _packed(cells: dict[str, Any], at: Place) -> Mask | None:
+    ids = as_array(cells["packed_sequence_mask"])
+    # Equal ids see each other whatever their sign; ours are 0 or more.
+    return _same_document(ids - ids.min(initial=0), at)
+
+
+def _blockwise(cells: dict[str, Any], at: Place) -> Mask | None:
+    return _same_document(as_array(cells["block_sequence_ids"]), at)
+
+
+def _chunked(cells: dict[str, Any], at: Place) -> Mask | None:
+    place = np.arange(at.keys.stop) if at.inside is None else at.inside
+    chunk = (place - as_array(cells["left_padding"])[:, None]) // int(cells["chunk_size"])
+    return _same_document(chunk - chunk.min(initial=0), at)
+
+
+def _same_document(ids: IntArray, at: Place) -> Mask | None:
+    if not at.queries_are_keys or ids.shape[1] < at.keys.stop:
+        return None
+    return documents(ids=ids[:, at.keys.start : at.keys.stop])
+
+
+def _all_of(cells: dict[str, Any], at: Place) -> Mask | None:
+    functions: Sequence[Callable[..., Any]] = cells["mask_functions"]
+    if at.inside is None and [function.__qualname__ for function in functions] == [PACKED, REMAPPED]:
+        return _packed_and_remapped(_cells(functions[0]), _cells(functions[1]), at)
+    return _combined(Mask.__and__, functions, at)
+
+
+def _any_of(cells: dict[str, Any], at: Place) -> Mask | None:
+    return _combined(Mask.__or__, cells["mask_functions"], at)
+
+
+def _combined(combine: Callable[[Mask, Mask], Mask], functions: Sequence[Callable[..., Any]], at: Place) -> Mask | None:
+    masks = [_read(function, at) for function in functions]
+    known = [mask for mask in masks if mask is not None]
+    return reduce(combine, known) if known and len(known) == len(masks) else None
+
+
+def _packed_and_remapped(packed: dict[str, Any], remapped: dict[str, Any], at: Place) -> Mask | None:
+    """A mask of positions inside packed texts: where those count up by 1, distances are the same in both."""
+    ids, positions = as_array(packed["packed_sequence_mask"]), as_array(remapped["position_ids"])
+    inside = ids[:, 1:] == ids[:, :-1]
+    counts_up = bool((np.diff(positions, axis=1)[inside] == 1).all() and (positions >= 0).all())
+    in_one_piece = bool((np.diff(ids, axis=1) >= 0).all())
+    mask = _read(remapped["mask_function"], replace(at, inside=positions))
+    own = _packed(packed, at)
+    return own & mask if own is not None and mask is not None and counts_up and in_one_piece else None
+
+
+def slice_of_keys(attention_mask: Any, keys: range) -> IntArray:
+    """The part of an attention mask (B, S) that speaks about the given keys; 0 for keys beyond its end.
+
+    Args:
+        attention_mask: 1 or True for a token. keys: absolute positions.
+    """
+    values = as_array(attention_mask)
+    missing = max(keys.stop - values.shape[1], 0)
+    return np.pad(values, ((0, 0), (0, missing)))[:, keys.start : keys.stop]
+
+
+# What these say is of places in the row, whatever position a token has inside its text.
+OF_ROWS = {
+    "blockwise_overlay.<locals>.inner_mask",
+    "padding_mask_function.<locals>.inner_mask",
+    PACKED,
+}
+_READERS: dict[str, Callable[[dict[str, Any], Place], Mask | None]] = {
+    "causal_mask_function": lambda cells, at: causal(),
+    "bidirectional_mask_function": lambda cells, at: full(),
+    "sliding_window_overlay.<locals>.inner_mask": _window_before,
+    "sliding_window_bidirectional_overlay.<locals>.inner_mask": _window_around,
+    "chunked_overlay.<locals>.inner_mask": _chunked,
+    "blockwise_overlay.<locals>.inner_mask": _blockwise,
+    "padding_mask_function.<locals>.inner_mask": _padding,
+    PACKED: _packed,
+    "and_masks.<locals>.and_mask": _all_of,
+    "or_masks.<locals>.or_mask": _any_of,
+}

@@ -1,0 +1,83 @@
+"""Registering ``attn_implementation="attnmask"`` with transformers, and undoing it."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any, NoReturn, cast
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from attnmask.calls import public
+from attnmask.errors import UnsupportedModelError
+from attnmask.hf.implementation.given_mask import check_given_masks
+from attnmask.hf.implementation.interface import attention_forward, model_mask
+from attnmask.hf.implementation.model_mask import NAME, WHERE
+from attnmask.hf.implementation.mpnet import patch_mpnet
+from attnmask.hf.implementation.own_attention import keep_own_attention
+from attnmask.hf.implementation.transformers_patches import replace_entry, undo_replacements
+
+_registering = Lock()
+
+
+@public
+def register() -> None:
+    """Make ``attn_implementation="attnmask"`` known to transformers.
+
+    Every model that asks transformers' AttentionInterface then runs its attention by ``attnmask.attention``, under
+    the exact set that the model's masks describe; MPNet, which bypasses the interface, is
+    patched. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. What
+    transformers would misread in silence is refused: numbers other than 0 and 1 in a 2-D mask, another length.
+    A row that attends to nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V.
+    A model that asks no interface, such as BLOOM or DeBERTa, runs as under "eager", which an OwnAttentionWarning says.
+    Calling it again changes nothing; ``unregister()`` undoes it.
+
+    Source: https://huggingface.co/docs/transformers/attention_interface
+
+    >>> import transformers
+    >>> register()
+    >>> config = transformers.BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    >>> transformers.BertModel._from_config(config, attn_implementation="attnmask").config._attn_implementation
+    'attnmask'
+    """
+    with _registering:
+        attentions = cast(dict[str, Any], AttentionInterface._global_mapping)  # pyright: ignore[reportPrivateUsage]
+        if NAME in attentions:
+            return
+        # Both read the mask's values: torch.compile compiles the layers around them.
+        replace_entry(attentions, NAME, torch.compiler.disable(attention_forward))
+        AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
+        check_given_masks()
+        keep_own_attention()
+        patch_mpnet()
+
+
+@public
+def unregister() -> None:
+    """Undo ``register``: what it replaced in transformers is as before, and no model is made under "attnmask".
+
+    A model that is still under ``attn_implementation="attnmask"`` raises an error when it next makes a mask, until it
+    is given another implementation. Without ``register`` before, nothing changes.
+
+    Source: attnmask.
+
+    >>> import transformers
+    >>> register()
+    >>> unregister()
+    >>> "attnmask" in transformers.AttentionInterface().valid_keys()
+    False
+    >>> register()
+    """
+    with _registering:
+        undo_replacements()
+        if NAME in AttentionMaskInterface._global_mapping:  # pyright: ignore[reportPrivateUsage]
+            # Without an entry, models that bypass the AttentionInterface would run without a mask.
+            AttentionMaskInterface.register(NAME, _refuse_mask)
+
+
+def _refuse_mask(*_: Any, **__: Any) -> NoReturn:
+    raise UnsupportedModelError(
+        'a model runs under attn_implementation="attnmask", which is not registered any more',
+        where=WHERE,
+        fix='call attnmask.hf.register(), or model.set_attn_implementation("sdpa")',
+    )

@@ -1,0 +1,1 @@
+"""Encoding and scoring of texts without padding."""

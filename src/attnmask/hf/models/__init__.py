@@ -1,0 +1,1 @@
+"""What is known by model type, and tiny models of every type."""

@@ -1,0 +1,99 @@
+"""Whether packed texts give a model what each alone gives it: tried on a small copy with weights of our own."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from itertools import product
+from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attnmask.compiler.plan import compile
+from attnmask.hf.models.families import Family, position_ids
+from attnmask.hf.models.switched_models import under_attnmask
+from attnmask.hf.models.tiny_models import WINDOW, tiny_copy
+from attnmask.hf.packing.packed_calls import packed
+from attnmask.mask.atoms import documents
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Longer and shorter than the windows of the small copy, and beginning where its chunks do not.
+LENGTHS = np.array([WINDOW + 5, 4, 2 * WINDOW])
+# Relative to the largest state: a wrong pair or position changes states of such weights by more than a hundredth.
+TOLERANCE = 1e-4
+_found: WeakKeyDictionary[PreTrainedModel, Family | str] = WeakKeyDictionary()
+
+
+def family_by_trial(base: PreTrainedModel) -> Family | str:
+    """What a model must be told about packed texts, or why they do not give it what each alone gives.
+
+    Args:
+        base: a model of transformers without its head.
+    """
+    if base not in _found:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is to be said is said of the model itself
+            _found[base] = _tried(base)
+    return _found[base]
+
+
+def _tried(base: PreTrainedModel) -> Family | str:
+    try:
+        model = tiny_copy(type(base), base.config)
+        ids = torch.randint(_vocabulary(model), (int(LENGTHS.sum()),))
+        texts = torch.tensor_split(ids, np.cumsum(LENGTHS)[:-1].tolist())
+        alone = torch.cat([_states(model, text) for text in texts])
+        causal = _is_causal(model, ids[: LENGTHS[0]])
+        found = {family: _difference(model, family, ids, alone) for family in _candidates(model, causal)}
+    except Exception as error:  # whatever the code of a model raises
+        return f"cannot be tried on packed texts: {type(error).__name__}: {str(error)[:160]}"
+    exact = [family for family, difference in found.items() if difference <= TOLERANCE]
+    least = min(found.values())
+    return exact[0] if exact else f"gives packed texts other states than each alone, by {least:.0e} of the largest"
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    return cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+
+
+def _candidates(model: PreTrainedModel, causal: bool) -> Iterator[Family]:
+    """What a model of this signature may want to be told, the least first."""
+    names = inspect.signature(model.forward).parameters
+    has_pad = isinstance(getattr(getattr(model, "embeddings", None), "padding_idx", None), int)
+    choices = {
+        "positions": [True] if "position_ids" in names else [False],
+        "after_pad": [False, True] if has_pad and "position_ids" in names else [False],
+        "token_types": [False, True] if "token_type_ids" in names else [False],
+    }
+    for chosen in product(*choices.values()):
+        yield Family(type(model).__name__, causal=causal, **dict(zip(choices, chosen, strict=True)))
+
+
+def _is_causal(model: PreTrainedModel, ids: Tensor) -> bool:
+    """Whether a token's state does not depend on the tokens after it."""
+    other = ids.clone()
+    other[-1] = (ids[-1] + 1) % _vocabulary(model)
+    return torch.equal(_states(model, ids)[:-1], _states(model, other)[:-1])
+
+
+def _difference(model: PreTrainedModel, family: Family, ids: Tensor, alone: Tensor) -> float:
+    """How far the states of packed texts are from those of each alone, relative to the largest."""
+    inputs: dict[str, Tensor] = {}
+    if family.positions:
+        inputs["position_ids"] = torch.from_numpy(position_ids(model, family, ids.numpy(), LENGTHS))[None]
+    if family.token_types:
+        inputs["token_type_ids"] = torch.zeros_like(ids)[None]
+    with under_attnmask(model), packed(compile(documents(lengths=LENGTHS), q=len(ids))):
+        together = _states(model, ids, **inputs)
+    return float((together - alone).abs().max() / alone.abs().max())
+
+
+def _states(model: PreTrainedModel, ids: Tensor, **inputs: Tensor) -> Tensor:
+    cache: dict[str, Any] = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    return model(input_ids=ids[None], **inputs, **cache).last_hidden_state[0]

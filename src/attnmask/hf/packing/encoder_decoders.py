@@ -1,0 +1,132 @@
+"""Packed rows in an encoder-decoder: positions that count inside each document, and what its decoder begins with.
+
+A document's decoder tokens attend to its own encoder tokens: that is in the masks. Its positions are not, where the
+model looks them up by the place in the row: the module ``embed_positions`` of the encoder and of the decoder then
+looks up those of the longest document, and each token takes its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attnmask.conventions import IntArray
+from attnmask.errors import ArgumentError
+from attnmask.hf.packing.labels import IGNORED
+from attnmask.hf.packing.packed_mask import PackedMask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+POSITIONS = "embed_positions"
+
+_positions: ContextVar[Tensor | None] = ContextVar("attnmask_positions", default=None)
+
+
+@dataclass(frozen=True)
+class DecoderStart:
+    """What a decoder is given before the first label: a token, or the last label itself; pad stands for no label.
+
+    Attributes:
+        token: that token; None for the label at the place of the number of labels, as mBART counts to the last one.
+        pad: what it is given where there is no label.
+    """
+
+    token: int | None
+    pad: int
+
+    def inputs(self, labels: IntArray) -> IntArray:
+        """The tokens that a decoder is given to predict labels (L,) from."""
+        given = np.where(labels == IGNORED, self.pad, labels)
+        first = given[np.count_nonzero(given != self.pad) - 1] if self.token is None else self.token
+        return np.concatenate([[first], given[:-1]])
+
+
+def decoder_start(model: PreTrainedModel) -> DecoderStart | None:
+    """How a model makes the inputs of its decoder from labels; None if it is not known."""
+    pad = getattr(model.config, "pad_token_id", None)
+    own = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    shift = getattr(sys.modules.get(type(model).__module__), "shift_tokens_right", None)
+    start = getattr(model.config, "decoder_start_token_id", None)
+    if pad is None or (own is None and (shift is None or start is None)):
+        return None
+    labels = [token for token in range(3, 12) if token not in (pad, start)][:3]
+    tokens = torch.tensor([labels])
+    made = (own(labels=tokens) if own is not None else cast(Any, shift)(tokens, pad, start))[0].tolist()
+    if made[1:] != labels[:-1]:
+        return None
+    return DecoderStart(None if made[0] == labels[-1] else made[0], pad)
+
+
+def count_inside_documents(model: PreTrainedModel) -> None:
+    """Let the encoder and the decoder of a model count positions inside each document of packed rows; once."""
+    whole = cast(Any, model)
+    parts: list[nn.Module] = [whole.get_encoder(), whole.get_decoder()]
+    for part in parts:
+        if has_pre_hook(part, _enter):  # a copy of a model has its hooks
+            continue
+        part.register_forward_pre_hook(_enter, with_kwargs=True)
+        part.register_forward_hook(_leave, always_call=True)
+        table = getattr(part, POSITIONS, None)
+        if table is not None:
+            table.register_forward_pre_hook(_look_up_longest, with_kwargs=True)
+            table.register_forward_hook(_take_own)
+
+
+def has_pre_hook(module: nn.Module, hook: Callable[..., Any]) -> bool:
+    """Whether a module has a hook already."""
+    return hook in module._forward_pre_hooks.values()  # pyright: ignore[reportPrivateUsage]
+
+
+def _enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    mask = kwargs.get("attention_mask")
+    _positions.set(torch.from_numpy(mask.documents.positions()) if isinstance(mask, PackedMask) else None)
+
+
+def _leave(module: nn.Module, args: Any, output: Any) -> None:
+    _positions.set(None)
+
+
+def _look_up_longest(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Ask for positions 0, 1, ... of the longest document instead of those of the row."""
+    positions = _positions.get()
+    if positions is None:
+        return None
+    longest = int(positions.max()) + 1
+    cut = [x[:, :longest] if isinstance(x, Tensor) and x.ndim > 1 else x for x in args]
+    if cut and isinstance(cut[0], list | tuple):  # a shape
+        cut[0] = torch.Size((*cast(Any, cut[0])[:1], longest))
+    return tuple(cut), {name: value for name, value in kwargs.items() if name != "position_ids"}
+
+
+def _take_own(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    positions = _positions.get()
+    if positions is None:
+        return output
+    table = output.reshape(-1, *output.shape[-2:])[0]
+    return table[positions.to(output.device)]
+
+
+def check_prepared(mask: PackedMask, config: Any) -> None:
+    """Raise where a model would read packed rows otherwise than they are meant."""
+    if getattr(config, "is_encoder_decoder", False) and _positions.get() is None:
+        raise ArgumentError(
+            f"{getattr(config, 'model_type', 'this model')} is an encoder-decoder that is not prepared for packed rows",
+            where="PackedMask",
+            fix="make batches with PackingCollator.for_model(model, ...) of this very model",
+        )
+    if mask.needs_head_by_document:
+        raise ArgumentError(
+            f"there is a label for each of {len(mask.documents.rows)} documents, and the model's head reads one token "
+            f"of each of {len(mask)} rows",
+            where="PackedMask",
+            fix="call attnmask.hf.heads_by_document(model) once; for a head of your own, "
+            "PackingCollator(own_head=True)",
+        )

@@ -1,0 +1,136 @@
+"""Labels that padding has no part in: made from a mask, and checked against one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnmask.calls import public
+from attnmask.errors import ArgumentError
+from attnmask.hf.implementation.token_mask import described, tokens_of
+from attnmask.hf.packing.packed_mask import PackedMask
+from attnmask.mask.arguments import one_of
+
+IGNORED = -100
+CHECK = "check_labels(labels, attention_mask)"
+SET_IGNORED = "set labels[attention_mask == 0] = -100, or make them with labels_from_mask"
+
+
+class Labelled(StrEnum):
+    """Which tokens have a label, and whether the model shifts labels by one."""
+
+    CAUSAL_LM = "causal-lm"
+    COMPLETION = "completion"
+    MASKED_LM = "masked-lm"
+
+
+@public
+def labels_from_mask(input_ids: Tensor, attention_mask: Any) -> Tensor:
+    """The labels of a causal language model: the tokens, and -100 exactly at padding.
+
+    The model shifts them itself, so that each token is asked of the one before it. Of a text padded on the left the
+    first token is therefore asked of a pad; padded on the right it is asked of nobody.
+
+    Args:
+        input_ids: int64 (B, L).
+        attention_mask: (B, L), 1 or True for a token; or a PackedMask, where the first token of each document gets
+            -100 too, for it would be asked of the document before.
+
+    Returns:
+        int64 (B, L).
+
+    Raises:
+        ArgumentError: shapes or values that do not fit.
+
+    Source: the ``labels`` of Hugging Face transformers' models with a language-model head.
+
+    >>> import torch
+    >>> labels_from_mask(torch.tensor([[7, 8, 9], [5, 0, 0]]), torch.tensor([[1, 1, 1], [1, 0, 0]])).tolist()
+    [[7, 8, 9], [5, -100, -100]]
+    """
+    where = "labels_from_mask(input_ids, attention_mask)"
+    tokens = _tokens_of(attention_mask, input_ids, "input_ids", where)
+    labels = input_ids.masked_fill(~tokens, IGNORED)
+    if isinstance(attention_mask, PackedMask):
+        labels = labels.masked_fill(_first_tokens(attention_mask).to(labels.device), IGNORED)
+    return labels
+
+
+@public
+def check_labels(labels: Tensor, attention_mask: Any, task: str = "causal-lm") -> None:
+    """Raise unless labels are -100 where the mask says padding, and nowhere else that the task does not allow.
+
+    Args:
+        labels: int64 (B, L), -100 where there is none.
+        attention_mask: (B, L), 1 or True for a token; or a PackedMask.
+        task: "causal-lm", where every token has a label; "completion", the same without labels in the prompts;
+            "masked-lm", where only the masked tokens have one, and token classification. In the first two, whose
+            models shift labels, the first token of a packed document has none, unless it begins its row.
+
+    Raises:
+        ArgumentError: padding with a label, a token without one, or a label asked of the document before, with how
+            many there are and where the first is; no label that is asked for (a loss of NaN); shapes that do not fit.
+
+    Source: attnmask.
+
+    >>> import torch
+    >>> mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    >>> check_labels(torch.tensor([[7, 8, 9], [5, 6, -100]]), mask)
+    >>> check_labels(torch.tensor([[-100, 8, -100], [5, -100, -100]]), mask, "masked-lm")
+    >>> check_labels(torch.tensor([[7, 8, 9], [5, 6, 0]]), mask)
+    Traceback (most recent call last):
+        ...
+    attnmask.errors.ArgumentError: pads with a label: 1 of 1, the first is labels[1, 2] = 0
+      where: check_labels(labels, attention_mask)
+      to do: set labels[attention_mask == 0] = -100, or make them with labels_from_mask
+    """
+    wanted = one_of(Labelled, task, "task", "check_labels")
+    tokens = _tokens_of(attention_mask, labels, "labels", CHECK)
+    labelled = labels != IGNORED
+    _check_none("pads with a label", labelled & ~tokens, ~tokens, labels, SET_IGNORED)
+    first = torch.zeros_like(tokens)
+    if isinstance(attention_mask, PackedMask) and wanted is not Labelled.MASKED_LM:
+        first = _first_tokens(attention_mask).to(labels.device)
+        crossing = labelled & first
+        crossing[:, 0] = False  # nothing stands before it
+        fix = "set the label of each document's first token to -100"
+        _check_none("documents whose first label is asked of the document before", crossing, first, labels, fix)
+    if wanted is Labelled.CAUSAL_LM:
+        fix = 'label each token; task="completion" allows for prompts, "masked-lm" for all that is not masked'
+        _check_none("tokens without a label", tokens & ~labelled & ~first, tokens, labels, fix)
+    # A model that shifts labels never looks at the first.
+    asked = labelled if wanted is Labelled.MASKED_LM else labelled[:, 1:]
+    if not bool(asked.any()):
+        raise ArgumentError("no token is asked for: the loss is NaN", where=CHECK, fix="leave the batch out")
+
+
+def _tokens_of(attention_mask: Any, labels: Tensor, name: str, where: str) -> Tensor:
+    tokens = tokens_of(attention_mask, where)
+    if not isinstance(labels, Tensor) or labels.shape != tokens.shape or labels.dtype != torch.int64:
+        raise ArgumentError(
+            f"{name} are {described(labels)}, attention_mask {tuple(tokens.shape)}",
+            where=where,
+            fix="give int64 (B, L) and (B, L)",
+        )
+    return tokens.to(labels.device)
+
+
+def _first_tokens(mask: PackedMask) -> Tensor:
+    """Where the documents begin, bool (B, T)."""
+    first = torch.zeros(mask.shape, dtype=torch.bool)
+    first[torch.from_numpy(mask.documents.rows), torch.from_numpy(mask.documents.starts)] = True
+    return first
+
+
+def _check_none(what: str, wrong: Tensor, of: Tensor, labels: Tensor, fix: str) -> None:
+    found = wrong.nonzero()
+    if len(found):
+        b, at = (int(i) for i in found[0])
+        raise ArgumentError(
+            f"{what}: {len(found)} of {int(of.sum())}, the first is labels[{b}, {at}] = {int(labels[b, at])}",
+            where=CHECK,
+            fix=fix,
+        )

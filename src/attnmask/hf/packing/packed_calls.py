@@ -1,0 +1,111 @@
+"""Running a model on texts laid end to end in one row: the plan and the weights that its attention then follows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor
+
+from attnmask.calls import public
+from attnmask.compiler.algebra import intersect
+from attnmask.compiler.plan import Plan
+from attnmask.compiler.structure.facts import is_full
+from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.hf.implementation.token_mask import described
+from attnmask.mask.arguments import instance_of
+
+# What no mask of attention keeps apart.
+MIXING = {
+    "mobilebert": "its embeddings hold both neighbours of a token",
+    "recurrent_gemma": "its recurrent layers run on from one text into the next",
+}
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The current row of texts: what attends to what, and how much each token is attended to."""
+
+    plan: Plan
+    weights: Tensor | None
+
+
+@lru_cache(maxsize=32)
+def narrowed(plan: Plan, own: Plan) -> Plan:
+    """What is in a plan of packed texts and in a layer's own; the same object for all layers that share theirs."""
+    if (own.Q, own.K) != (plan.Q, plan.K):
+        raise ArgumentError(
+            f"the packed plan has (Q, K) = {(plan.Q, plan.K)}, the model is run on {(own.Q, own.K)}",
+            where="packed(plan)",
+            fix="run the model once on the packed row of tokens, without a cache",
+        )
+    if is_full(own.runs):
+        return plan
+    both = plan.mask & own.mask if plan.mask is not None and own.mask is not None else None
+    return Plan(intersect([plan.runs, own.runs]), plan.offset, both)
+
+
+def refuse_mixing(model_type: str) -> None:
+    """Raise for a model that mixes the texts of a row outside its attention."""
+    if model_type in MIXING:
+        raise UnsupportedModelError(
+            f"{model_type} mixes the texts of a row: {MIXING[model_type]}",
+            where="packed rows",
+            fix="run it on padded batches",
+        )
+
+
+_current: ContextVar[Packed | None] = ContextVar("attnmask_packed", default=None)
+
+
+@contextmanager
+@public
+def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
+    """Run a model with ``attn_implementation="attnmask"`` under a plan, and under its layers' own masks besides.
+
+    Inside, each layer attends to the pairs that are in the plan and in the mask the model itself makes: documents
+    and a sliding window, documents and causality. Only this thread and its tasks see it.
+
+    Args:
+        plan: on T queries and T keys, such as ``compile(documents(lengths=...), q=T)``.
+        weights: 0 or more, of each of the T keys; floating point, (T,); 1 if left out.
+
+    Raises:
+        ArgumentError: inside, when the model is run on another number of tokens.
+
+    Source: attnmask; padding-free batches as of flash-attention's varlen functions.
+
+    >>> import torch, attnmask as am, transformers
+    >>> am.hf.register()
+    >>> config = transformers.BertConfig(vocab_size=9, hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    >>> model = transformers.BertModel._from_config(config, attn_implementation="attnmask").eval()
+    >>> ids, positions = torch.tensor([[5, 6, 7, 8]]), torch.tensor([[0, 1, 0, 1]])
+    >>> with packed(am.compile(am.documents(lengths=[2, 2]), q=4)):
+    ...     both = model(input_ids=ids, position_ids=positions).last_hidden_state[0]
+    >>> alone = model(input_ids=ids[:, 2:]).last_hidden_state[0]
+    >>> torch.allclose(both[2:], alone, atol=1e-6)
+    True
+    """
+    instance_of(Plan, plan, "plan", "packed", "compile the mask: compile(documents(lengths=...), q=T)")
+    if weights is not None:
+        _check_weights(weights, plan.K)
+    token = _current.set(Packed(plan, weights))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _check_weights(weights: Any, tokens: int) -> None:
+    if not isinstance(weights, Tensor) or not weights.is_floating_point() or weights.shape != (tokens,):
+        fix = f"give a floating-point tensor ({tokens},)"
+        raise ArgumentError(f"weights are {described(weights)}", where="packed(weights=)", fix=fix)
+
+
+def current() -> Packed | None:
+    """What ``packed`` has set here, None outside."""
+    return _current.get()

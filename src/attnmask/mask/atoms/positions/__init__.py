@@ -1,0 +1,1 @@
+"""Atoms that compare the positions of a query and a key."""

@@ -1,0 +1,1 @@
+"""Atoms that depend on which tokens there are: padding, documents, spans, shared prefixes, global tokens."""

@@ -1,0 +1,1 @@
+"""Atoms that are given by values: everything or nothing, an array, a function."""

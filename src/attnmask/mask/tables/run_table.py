@@ -1,0 +1,68 @@
+"""A table of rows of key runs, each of which many query rows may share: looked up only where keys matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnmask.conventions import IntArray
+from attnmask.mask.expression import KeyRange
+from attnmask.mask.tables.lookup_tables import Flat, ragged_indices
+
+# Rows of more runs than these are worth a look at what other terms leave.
+FEW_RUNS = 8
+
+
+@dataclass(frozen=True)
+class RunTable:
+    """Sorted runs, row after row.
+
+    Attributes:
+        rows: of the table, one for every run, ascending. starts, stops: of the runs, ascending within a row.
+        keys: no run ends later.
+    """
+
+    rows: IntArray
+    starts: IntArray
+    stops: IntArray
+    keys: int
+
+    def within(self, row: IntArray, low: IntArray, high: IntArray) -> Flat:
+        """For each of some query rows, the runs of its table row that reach into a range of keys.
+
+        Args:
+            row: its row of the table, any shape; negative for none. low, high: the range, half-open, of that shape.
+
+        Returns:
+            Counts, of the shape of ``row``, flat starts, flat stops.
+        """
+        first, counts = self.reached(row, low, high)
+        which = ragged_indices(first.reshape(-1), counts.reshape(-1))
+        return counts, self.starts[which], self.stops[which]
+
+    def reached(self, row: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
+        """The first of these runs, and how many they are, of the same."""
+        # All rows on one line: those of a row within a range are neighbours.
+        apart = self.keys + 1
+        line, own = self.rows * apart, row * apart
+        first = np.searchsorted(line + self.stops, own + np.clip(low, 0, self.keys), side="right")
+        after = np.searchsorted(line + self.starts, own + np.clip(high, 0, self.keys), side="left")
+        return first, np.where(row >= 0, np.maximum(after - first, 0), 0)
+
+
+def table_of(counts: IntArray, starts: IntArray, stops: IntArray, keys: int) -> RunTable:
+    """A table of rows of so many runs each.
+
+    Args:
+        counts: of the runs of each row, any shape. starts, stops: flat. keys: no run ends later.
+    """
+    return RunTable(np.repeat(np.arange(counts.size), counts.reshape(-1)), starts, stops, keys)
+
+
+def range_of(within: KeyRange, items: int, heads: int) -> tuple[IntArray, IntArray]:
+    """First and last key + 1 of each row, over all items or heads that share a table: (items, heads, Q or 1)."""
+    shared = tuple(axis for axis, size in enumerate((items, heads)) if size == 1)
+    low, high = within.starts.min(axis=shared, keepdims=True), within.stops.max(axis=shared, keepdims=True)
+    shape = (items, heads, low.shape[2])
+    return np.broadcast_to(low, shape), np.broadcast_to(high, shape)

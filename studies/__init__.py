@@ -1,0 +1,1 @@
+"""Sweeps and studies: every architecture of transformers, and the history of its mask bugs."""
