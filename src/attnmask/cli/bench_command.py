@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from attnmask.cli.command_exits import Terminal
 from attnmask.escapes import escaped
 from attnmask.files import check_picture
 from attnmask.mask.parse_text import mask_from_text
+
+PLOT = Path(gettempdir()) / "attnmask-bench.png"
 
 
 def bench(
@@ -22,7 +25,10 @@ def bench(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     backward: Annotated[bool, typer.Option("--backward", help="Time forward and backward together.")] = False,
-    out: Annotated[Path, typer.Option(help="A .png file for the plot of time against length.")] = Path("attention.png"),
+    out: Annotated[
+        Path,
+        typer.Option(help="A .png file for the plot of time against length.", show_default="in the temporary folder"),
+    ] = PLOT,
 ) -> None:
     """Time attention under a mask, beside torch's dense attention and compiled FlexAttention."""
     check_picture(out)

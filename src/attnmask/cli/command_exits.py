@@ -158,7 +158,7 @@ def _discard_unwritten() -> None:
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+    if sys.stdout is not None:
         sys.stdout.flush()
 
 

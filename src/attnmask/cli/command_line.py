@@ -35,7 +35,7 @@ for command in (draw, formats, audit, encode, bench):
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # pyright: ignore[reportUnnecessaryComparison]
+        if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that files and processes are cleared away
     try:

@@ -88,7 +88,7 @@ def read_texts(path: str | Path, column: str | None = None, *, empty: bool = Fal
 
 def _read_standard_input(column: str | None, empty: bool) -> Texts:
     source = "standard input"
-    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+    if sys.stdin is None:
         raise InputFileError("cannot be read: it is closed", where=source)
     return _checked(_read_txt(sys.stdin.buffer, source, column), source, empty)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from attnmask.hf.warnings_issued import OwnAttentionWarning as OwnAttentionWarning
     from attnmask.hf.warnings_issued import TruncationWarning as TruncationWarning
     from attnmask.hf.warnings_issued import UnknownMaskWarning as UnknownMaskWarning
+    from attnmask.hf.warnings_issued import UntestedVersionWarning as UntestedVersionWarning
     from attnmask.hf.warnings_issued import WordNotFoundWarning as WordNotFoundWarning
     from attnmask.hf.weights.weighted_models import accept_weights as accept_weights
     from attnmask.hf.weights.weighted_models import weighted as weighted
@@ -48,6 +49,7 @@ _HOMES = {
     "OwnAttentionWarning": "warnings_issued",
     "TruncationWarning": "warnings_issued",
     "UnknownMaskWarning": "warnings_issued",
+    "UntestedVersionWarning": "warnings_issued",
     "WordNotFoundWarning": "warnings_issued",
     "packed": "packing.packed_calls",
     "pool": "inference.pooling",
@@ -72,6 +74,7 @@ __all__ = [
     "TokenPlaces",
     "TruncationWarning",
     "UnknownMaskWarning",
+    "UntestedVersionWarning",
     "WordNotFoundWarning",
     "accept_weights",
     "check_labels",

@@ -67,3 +67,18 @@ class OwnAttentionWarning(Copied, UserWarning):
             f'{model} runs attention of its own: attn_implementation="attnmask" does nothing for it, "eager" was set'
         )
         self.model = model
+
+
+class UntestedVersionWarning(Copied, UserWarning):
+    """transformers is of a version with which attnmask is not tested.
+
+    Attributes:
+        found: its version. tested: the minor versions that are tested.
+    """
+
+    def __init__(self, found: str, tested: Sequence[str]) -> None:
+        super().__init__(
+            f"transformers {found} is not tested with this attnmask, {', '.join(tested)} is: "
+            'compare one batch with attn_implementation="eager", or install a tested version'
+        )
+        self.found, self.tested = found, tuple(tested)

@@ -72,4 +72,4 @@ class Slabs:
 
 def split_axis(x: Tensor, axis: int, sizes: tuple[int, ...]) -> Tensor:
     """``x.unflatten(axis, sizes)``, with the type that torch does not declare."""
-    return cast(Tensor, x.unflatten(axis, sizes))  # pyright: ignore[reportUnnecessaryCast]
+    return cast(Tensor, x.unflatten(axis, sizes))

@@ -30,7 +30,7 @@ def tensor_of(array: NDArray[Any], device: str | torch.device) -> Tensor:
     except (RuntimeError, TypeError, ValueError) as error:
         raise ArgumentError(f"device is {shown(device)}", where="lower(device=)", fix="give 'cpu' or 'cuda'") from error
     try:
-        return torch.from_numpy(array).to(place)  # pyright: ignore[reportUnknownMemberType]
+        return torch.from_numpy(array).to(place)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
         said = str(error).partition("\n")[0]
         raise ArgumentError(

@@ -6,9 +6,10 @@ from threading import Lock
 from typing import Any, NoReturn, cast
 
 import torch
+import transformers
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from attnmask.calls import public
+from attnmask.calls import public, warn_caller
 from attnmask.errors import UnsupportedModelError
 from attnmask.hf.implementation.given_mask import check_given_masks
 from attnmask.hf.implementation.interface import attention_forward, model_mask
@@ -16,7 +17,9 @@ from attnmask.hf.implementation.model_mask import NAME, WHERE
 from attnmask.hf.implementation.mpnet import patch_mpnet
 from attnmask.hf.implementation.own_attention import keep_own_attention
 from attnmask.hf.implementation.transformers_patches import replace_entry, undo_replacements
+from attnmask.hf.warnings_issued import UntestedVersionWarning
 
+TESTED = ("5.23",)  # minor versions of transformers, as pyproject.toml asks for them
 _registering = Lock()
 
 
@@ -24,13 +27,14 @@ _registering = Lock()
 def register() -> None:
     """Make ``attn_implementation="attnmask"`` known to transformers.
 
-    Every model that asks transformers' AttentionInterface then runs its attention by ``attnmask.attention``, under
-    the exact set that the model's masks describe; MPNet, which bypasses the interface, is
-    patched. A user's own 4-D ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. What
-    transformers would misread in silence is refused: numbers other than 0 and 1 in a 2-D mask, another length.
-    A row that attends to nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V.
-    A model that asks no interface, such as BLOOM or DeBERTa, runs as under "eager", which an OwnAttentionWarning says.
-    Calling it again changes nothing; ``unregister()`` undoes it.
+    Every model that uses transformers' AttentionInterface then runs its attention by ``attnmask.attention``, under the
+    exact set that the model's masks describe; MPNet bypasses the interface and is patched. A user's own 4-D
+    ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. Masks that transformers would
+    misread in silence are refused: numbers other than 0 and 1 in a 2-D mask, another length. A row that attends to
+    nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V. A model that does not use
+    the interface, such as BLOOM or DeBERTa, runs as under "eager", with an OwnAttentionWarning. Calling ``register``
+    again changes nothing; ``unregister()`` undoes it. A version of transformers that is not tested gives an
+    UntestedVersionWarning.
 
     Source: https://huggingface.co/docs/transformers/attention_interface
 
@@ -44,6 +48,8 @@ def register() -> None:
         attentions = cast(dict[str, Any], AttentionInterface._global_mapping)  # pyright: ignore[reportPrivateUsage]
         if NAME in attentions:
             return
+        if not transformers.__version__.startswith(tuple(f"{minor}." for minor in TESTED)):
+            warn_caller(UntestedVersionWarning(transformers.__version__, TESTED))
         # Both read the mask's values: torch.compile compiles the layers around them.
         replace_entry(attentions, NAME, torch.compiler.disable(attention_forward))
         AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))

@@ -64,7 +64,7 @@ def _is_gelu(module: nn.Module) -> bool:
 
 
 def _set_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None:
-    module.forward = forward  # pyright: ignore[reportAttributeAccessIssue]
+    module.forward = forward
 
 
 def _packed_forward(layer: nn.Linear, tokens: int, activation: str) -> Callable[[Tensor], Tensor]:

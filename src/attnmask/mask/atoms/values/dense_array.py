@@ -34,7 +34,7 @@ class Dense(Atom):
         known = (domain.rows >= 0) & (domain.rows < array.shape[2])
         seen[:, :, known] = array[:, :, domain.rows[known]]
         counts, starts, stops = runs_of_rows(seen)
-        return Bounds(counts.shape, starts, stops, counts)  # pyright: ignore[reportArgumentType]
+        return Bounds(counts.shape, starts, stops, counts)
 
     def sizes(self) -> dict[str, int]:
         return dict(zip("BHQK", self._four_axes().shape, strict=True))
