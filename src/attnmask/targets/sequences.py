@@ -100,7 +100,7 @@ def unbroken_sequences(runs: Runs, align: Align) -> Sequences | None:
     b, h, q = runs.shape
     if h > 1 or len(runs.starts) != runs.rows or not runs.one_per_row:
         return None
-    before = runs.row_of_run // max(q, 1) * runs.keys
+    before = runs.item_of_run * runs.keys
     for guess in _packed_guesses(runs, align):
         # Keys that nothing sees stand at the far end from where a sequence is lined up.
         begins, ends = guess.keys[guess.key_bounds[:-1]], guess.keys[guess.key_bounds[1:] - 1] + 1
@@ -200,7 +200,7 @@ def _hole(runs: Runs) -> tuple[int, int, int, int] | None:
     """The first (b, h, q, k) that does not attend though its row sees keys on both sides, and others see that key."""
     edges = _seen_before(runs)
     first, second = np.flatnonzero(_same_row(runs)), np.flatnonzero(_same_row(runs)) + 1
-    item = runs.row_of_run // max(runs.shape[1] * runs.shape[2], 1) * runs.keys
+    item = runs.item_of_run * runs.keys
     begin, end = item[first] + runs.stops[first], item[second] + runs.starts[second]
     found = np.flatnonzero(edges[end] > edges[begin])
     if not len(found):
@@ -222,7 +222,7 @@ def _without_unseen(runs: Runs) -> tuple[IntArray, IntArray, IntArray, IntArray]
     None if some query then sees more than one run.
     """
     before = _seen_before(runs)
-    item = runs.row_of_run // max(runs.shape[1] * runs.shape[2], 1) * runs.keys
+    item = runs.item_of_run * runs.keys
     starts, stops = before[item + runs.starts], before[item + runs.stops]
     same = _same_row(runs)
     if (starts[1:] != stops[:-1])[same].any():

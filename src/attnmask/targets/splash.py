@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,10 @@ import numpy as np
 from attnmask.compile.algebra import intersect, unite
 from attnmask.compile.facts import causal_offset, chunk_size, is_full, window_sides
 from attnmask.compile.lower import runs_from_mask
+from attnmask.compile.outline import Outline
 from attnmask.compile.plan import Plan
-from attnmask.compile.runs import Runs, runs_from_dense, runs_of_heads
-from attnmask.compile.segments import (
-    count_within_table,
-    finest_segments,
-    table_of_segments,
-    within_segments,
-    within_table,
-)
+from attnmask.compile.runs import Int64, Runs, runs_from_dense, runs_of_heads
+from attnmask.compile.segments import finest_segments, keys_before, within_segments
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import positive_number
@@ -27,13 +23,14 @@ from attnmask.mask.domain import Domain
 from attnmask.mask.expr import Mask
 from attnmask.mask.tables import int32_from
 from attnmask.targets.read import arguments_of, array_of
-from attnmask.targets.sequences import union_of_items
+from attnmask.targets.sequences import Window, union_of_items
 from attnmask.targets.write import reasons_against_pairs
 
 name = "splash"
 summary = "dict for JAX splash attention: mask, a MultiHeadMask (H, Q, K), and segment_ids of q (B, Q) and kv (B, K)"
 WHERE = "lift('splash', arguments)"
 Segments = tuple[IntArray, IntArray] | None
+Lazy = tuple[str, tuple[Any, ...]]
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
@@ -46,7 +43,7 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
     if plan.B > 1 and _static_and_segments(plan)[1] is None:
         reasons.append("it differs between items, in another way than one mask for all within segments of tokens")
     return reasons or reasons_against_pairs(
-        plan, lambda: all(_lazy(one) is not None for one in _heads(_static_and_segments(plan)[0]))
+        plan, lambda: all(lazy is not None for _, lazy in _static_and_segments(plan)[0])
     )
 
 
@@ -85,7 +82,7 @@ def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
             f"heads is {count}, the plan has {plan.H} heads", where="lower(heads=)", fix="make them agree"
         )
     static, segments = _static_and_segments(plan)
-    masks = [_mask(one) for one in _heads(static)]
+    masks = [_mask(one, lazy) for one, lazy in static]
     arrays: list[Any] = [] if segments is None else [int32_from(each) for each in segments]
     every_head = MultiHeadMask(masks if len(masks) == count else masks * count)
     return {"mask": every_head, "segment_ids": SegmentIds(*arrays) if arrays else None}
@@ -125,37 +122,41 @@ def lift(representation: Any) -> Plan:
     return Plan(within_segments(runs, queries, keys).collapsed())
 
 
-def _static_and_segments(plan: Plan) -> tuple[Runs, Segments]:
-    """One mask for all items, lazy if any is, and the segments that make the set of it."""
-    if plan.B == 1 and all(_lazy(one) is not None for one in _heads(plan.runs)):
-        return plan.runs, None
-    segments = finest_segments(plan.runs)
-    table = table_of_segments(*segments)
-    for band in _bands(plan.runs):
-        few = count_within_table(band, *table) <= len(plan.runs.starts)
-        if few and within_table(band, *table).collapsed() == plan.runs:
-            return band, segments
-    union = union_of_items(plan.runs)
-    return union, segments if plan.B > 1 and within_table(union, *table).collapsed() == plan.runs else None
+def _static_and_segments(plan: Plan) -> tuple[list[tuple[Runs, Lazy | None]], Segments]:
+    """The mask of each head, one for all items and lazy if any is, and the segments that make the set of them."""
+    runs = plan.runs
+    if plan.B == 1 and (plan.H > 1 or _lazy(runs) is not None):
+        return _heads(runs), None
+    segments = finest_segments(runs)
+    if plan.H == 1 and (sides := _window_within(runs, *segments)) is not None:
+        return _heads(runs_from_mask(window(*sides), Domain(1, 1, plan.Q, plan.K, 0))), segments
+    union = union_of_items(runs)
+    is_union = plan.B > 1 and within_segments(union, *segments).collapsed() == runs
+    return _heads(union), segments if is_union else None
 
 
-def _bands(runs: Runs) -> Iterator[Runs]:
-    """Full, and the tightest window that all rows keep to, with and without its bounds."""
+def _window_within(runs: Runs, queries: Int64, keys: Int64) -> Window | None:
+    """The widest window to which all rows keep, with and without its bounds, that is the set within its segments."""
     if not len(runs.starts):
-        return
-    position, domain = runs.row_of_run % runs.shape[2], Domain(1, 1, runs.shape[2], runs.keys, 0)
-    left, right = int((position - runs.starts).max()), int((runs.stops - 1 - position).max())
-    for sides in ((None, None), (None, right), (left, None), (left, right)):
-        if min(side or 0 for side in sides) >= 0:
-            yield runs_from_mask(window(*sides), domain)
+        return None
+    position, count = np.arange(runs.shape[2]), keys_before(queries, keys)
+    back, ahead = Outline(runs, 0).reach
+    starts = cache(lambda side: count(0 * position if side is None else position - side))
+    stops = cache(lambda side: count(position * 0 + runs.keys if side is None else position + side + 1))
+    for left, right in product((None, back), (None, ahead)):
+        # All pairs of the set are of the window and within segments: it is no other set if there are no more.
+        if min(left or 0, right or 0) >= 0 and stops(right) - starts(left) == runs.pairs:
+            return left, right
+    return None
 
 
-def _heads(runs: Runs) -> list[Runs]:
+def _heads(runs: Runs) -> list[tuple[Runs, Lazy | None]]:
     _, h, q = runs.shape
-    return [runs.take(np.arange(q) + head * q, (1, 1, q)) for head in range(h)]
+    heads = [runs.take(np.arange(q) + head * q, (1, 1, q)) if h > 1 else runs for head in range(h)]
+    return [(one, _lazy(one)) for one in heads]
 
 
-def _lazy(runs: Runs) -> tuple[str, tuple[Any, ...]] | None:
+def _lazy(runs: Runs) -> Lazy | None:
     """Name and arguments of the lazy mask that a set of one head is."""
     q, k = runs.shape[2], runs.keys
     if is_full(runs):
@@ -170,10 +171,9 @@ def _lazy(runs: Runs) -> tuple[str, tuple[Any, ...]] | None:
     return ("ChunkedCausalMask", (size,)) if is_causal else None
 
 
-def _mask(runs: Runs) -> Any:
+def _mask(runs: Runs, lazy: Lazy | None) -> Any:
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_masks
 
-    lazy = _lazy(runs)
     if lazy is None:
         return splash_masks.NumpyMask(runs.to_dense()[0, 0])
     return getattr(splash_masks, lazy[0])((runs.shape[2], runs.keys), *lazy[1])
