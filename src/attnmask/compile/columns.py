@@ -9,6 +9,9 @@ from attnmask.compile.runs import Int64, Runs, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.mask.tables import check_row_count, ragged_indices
 
+# More runs are refused by some of their rows, if these are enough.
+LARGE = 2**19
+
 
 def transposed(runs: Runs) -> Runs:
     """Runs of queries of every key: shape (B, H, K) over Q queries.
@@ -35,6 +38,18 @@ def runs_per_column(runs: Runs) -> Int64:
     edges = np.bincount(line + changed.starts, minlength=b * h * (runs.keys + 1))
     edges -= np.bincount(line + changed.stops, minlength=b * h * (runs.keys + 1))
     return np.cumsum(edges.reshape(b, h, runs.keys + 1), axis=2)[:, :, :-1] // 2
+
+
+def some_rows(runs: Runs) -> Runs:
+    """The set, or if it is large as many rows of each item and head, from first to last, as have few runs together.
+
+    Among these a key has no more runs of queries than among all.
+    """
+    b, h, q = runs.shape
+    if len(runs.starts) <= LARGE:
+        return runs
+    rows = np.unique(np.linspace(0, q - 1, max(q * LARGE // len(runs.starts) // 2, 2)).astype(np.int64))
+    return runs.take((np.arange(b * h)[:, None] * q + rows).reshape(-1), (b, h, len(rows)))
 
 
 def masked_runs_per_column(runs: Runs) -> Int64:
