@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from attnmask.compile.algebra import symmetric_difference
@@ -40,16 +42,15 @@ def runs_per_column(runs: Runs) -> Int64:
     return np.cumsum(edges.reshape(b, h, runs.keys + 1), axis=2)[:, :, :-1] // 2
 
 
-def some_rows(runs: Runs) -> Runs:
-    """The set, or if it is large as many rows of each item and head, from first to last, as have few runs together.
+def rows_asked(runs: Runs) -> Iterator[Int64]:
+    """The query rows to look at, then all of them if these do not answer: of a large set at first few, from all over.
 
     Among these a key has no more runs of queries than among all.
     """
-    b, h, q = runs.shape
-    if len(runs.starts) <= LARGE:
-        return runs
-    rows = np.unique(np.linspace(0, q - 1, max(q * LARGE // len(runs.starts) // 2, 2)).astype(np.int64))
-    return runs.take((np.arange(b * h)[:, None] * q + rows).reshape(-1), (b, h, len(rows)))
+    q = runs.shape[2]
+    if len(runs.starts) > LARGE:
+        yield np.unique(np.linspace(0, q - 1, max(q * LARGE // len(runs.starts) // 2, 2)).astype(np.int64))
+    yield np.arange(q)
 
 
 def masked_runs_per_column(runs: Runs) -> Int64:

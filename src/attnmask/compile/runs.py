@@ -136,6 +136,13 @@ class Runs:
         at = ragged_indices(self.indptr[rows].astype(np.int64), counts)
         return runs_from_counts(shape, self.keys, counts, self.starts[at], self.stops[at])
 
+    def of_queries(self, queries: IntArray) -> Runs:
+        """The same items and heads with some of their query rows, ascending."""
+        b, h, q = self.shape
+        if len(queries) == q:
+            return self
+        return self.take((np.arange(b * h)[:, None] * q + queries).reshape(-1), (b, h, len(queries)))
+
     def between(self, first: int, last: int) -> Runs:
         """The consecutive rows from ``first`` to before ``last``, as Runs of shape (1, 1, last - first)."""
         begin, end = int(self.indptr[first]), int(self.indptr[last])

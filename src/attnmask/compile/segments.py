@@ -8,7 +8,7 @@ import numpy as np
 
 from attnmask.compile.algebra import intersect
 from attnmask.compile.lower import hull_of
-from attnmask.compile.runs import Int64, Runs, runs_from_counts
+from attnmask.compile.runs import Int32, Int64, Runs, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.mask.run_table import RunTable, range_of
 
@@ -36,7 +36,7 @@ def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
     left = np.repeat(np.broadcast_to(first[:, None], (b, h, q)).reshape(-1), runs.counts)
     label = _joined(left, own, none)
     before = np.arange(b)[:, None] * runs.keys
-    queries = np.where(first == none, -1, np.append(label, 0)[first] - before)
+    queries: Int64 = np.where(first == none, -1, np.append(label, 0)[first] - before)
     return queries, label[island].reshape(b, runs.keys) - before
 
 
@@ -58,8 +58,8 @@ def keys_before(queries: Int64, keys: Int64) -> Callable[[IntArray], int]:
     >>> keys_before(np.array([[0, -1, 2]]), np.array([[0, 0, 2]]))(np.array([1, 2, 3]))
     2
     """
-    b, length = keys.shape
-    item = np.arange(b)[:, None] * length
+    b, length = len(keys), int(keys.shape[1])
+    item = np.arange(b).reshape(b, 1) * length
     of_key, some = (keys + item).reshape(-1), queries >= 0
     begins = np.append(0, np.cumsum(np.bincount(of_key, minlength=b * length)))
     by_segment = np.argsort(of_key, kind="stable")
@@ -92,7 +92,7 @@ def _table_of_segments(queries: IntArray, keys: IntArray) -> tuple[RunTable, Int
     return RunTable(of_key[begins][order], starts, stops, length), rows[:, None, :q]
 
 
-def _islands(runs: Runs, item: Int64) -> Int64:
+def _islands(runs: Runs, item: Int64) -> Int32:
     """Of each key of each item the first key of the stretch that single runs join, (B * K,)."""
     count = runs.shape[0] * runs.keys
     edges = np.bincount(item + runs.starts + 1, minlength=count + 1)
@@ -101,7 +101,7 @@ def _islands(runs: Runs, item: Int64) -> Int64:
     return np.maximum.accumulate(np.where(apart, np.arange(count, dtype=np.int32), 0))
 
 
-def _joined(left: Int64, right: Int64, count: int) -> Int64:
+def _joined(left: Int32, right: Int32, count: int) -> Int32:
     """The least of all numbers that pairs join to each number."""
     label = np.arange(count, dtype=np.int32)
     while len(apart := np.flatnonzero(left != right)):

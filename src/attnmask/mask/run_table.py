@@ -39,12 +39,6 @@ class RunTable:
         Returns:
             Counts, of the shape of ``row``, flat starts, flat stops.
         """
-        first, counts = self.reached(row, low, high)
-        which = ragged_indices(first.reshape(-1), counts.reshape(-1))
-        return counts, self.starts[which], self.stops[which]
-
-    def reached(self, row: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
-        """The first of these runs, and how many they are, of the same."""
         known = np.clip(row, 0, len(self._begins) - 2)
         first, after = self._begins[known], self._begins[known + 1]
         # All rows on one line: those of a row within a range are neighbours. A search costs more than all else.
@@ -53,7 +47,9 @@ class RunTable:
             first = np.searchsorted(self.rows * apart + self.stops, row * apart + np.clip(low, 0, self.keys), "right")
         if high.min(initial=self.keys) < self.keys:
             after = np.searchsorted(self.rows * apart + self.starts, row * apart + np.clip(high, 0, self.keys), "left")
-        return first, np.where(row >= 0, np.maximum(after - first, 0), 0)
+        counts = np.where(row >= 0, np.maximum(after - first, 0), 0)
+        which = ragged_indices(first.reshape(-1), counts.reshape(-1))
+        return counts, self.starts[which], self.stops[which]
 
     @cached_property
     def _begins(self) -> NDArray[np.int64]:

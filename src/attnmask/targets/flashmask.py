@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnmask.compile.algebra import complement, runs_from_pieces
-from attnmask.compile.columns import masked_runs_per_column, some_rows, transposed
+from attnmask.compile.columns import masked_runs_per_column, rows_asked, transposed
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_counts
 from attnmask.conventions import IntArray
@@ -29,10 +29,10 @@ MOST_RUNS = 2
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
     """More masked stretches of a key than there is room for."""
-    few = some_rows(plan.runs)
-    return _reasons(few, "" if few is plan.runs else "at least ") or (
-        [] if few is plan.runs else _reasons(plan.runs, "")
-    )
+    for rows in rows_asked(plan.runs):
+        if reasons := _reasons(plan.runs.of_queries(rows), "" if len(rows) == plan.Q else "at least "):
+            return reasons
+    return []
 
 
 def _reasons(runs: Runs, least: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attnmask.compile.algebra import intersect, unite
+from attnmask.compile.columns import rows_asked
 from attnmask.compile.facts import causal_offset, chunk_size, is_full, window_sides
 from attnmask.compile.lower import runs_from_mask
 from attnmask.compile.outline import Outline
@@ -130,9 +131,16 @@ def _static_and_segments(plan: Plan) -> tuple[list[tuple[Runs, Lazy | None]], Se
     segments = finest_segments(runs)
     if plan.H == 1 and (sides := _window_within(runs, *segments)) is not None:
         return _heads(runs_from_mask(window(*sides), Domain(1, 1, plan.Q, plan.K, 0))), segments
+    parts = ((runs.of_queries(rows), segments[0][:, rows]) for rows in rows_asked(runs))
+    is_union = plan.B > 1 and all(_is_union_within(part, queries, segments[1]) for part, queries in parts)
+    return (_heads(union_of_items(runs)), segments) if is_union else (_heads(runs), None)
+
+
+def _is_union_within(runs: Runs, queries: Int64, keys: Int64) -> bool:
+    """Whether what attends in some item is, within the segments of each, the set: it holds no less."""
     union = union_of_items(runs)
-    is_union = plan.B > 1 and within_segments(union, *segments).collapsed() == runs
-    return _heads(union), segments if is_union else None
+    count = keys_before(queries[:, union.row_of_run % max(runs.shape[2], 1)], keys)
+    return count(union.stops) - count(union.starts) == runs.pairs
 
 
 def _window_within(runs: Runs, queries: Int64, keys: Int64) -> Window | None:
@@ -141,11 +149,18 @@ def _window_within(runs: Runs, queries: Int64, keys: Int64) -> Window | None:
         return None
     position, count = np.arange(runs.shape[2]), keys_before(queries, keys)
     back, ahead = Outline(runs, 0).reach
-    starts = cache(lambda side: count(0 * position if side is None else position - side))
-    stops = cache(lambda side: count(position * 0 + runs.keys if side is None else position + side + 1))
+
+    @cache
+    def before(side: int | None) -> int:
+        return count(np.array(0)) if side is None else count(position - side)
+
+    @cache
+    def up_to(side: int | None) -> int:
+        return count(np.array(runs.keys)) if side is None else count(position + side + 1)
+
     for left, right in product((None, back), (None, ahead)):
         # All pairs of the set are of the window and within segments: it is no other set if there are no more.
-        if min(left or 0, right or 0) >= 0 and stops(right) - starts(left) == runs.pairs:
+        if min(left or 0, right or 0) >= 0 and up_to(right) - before(left) == runs.pairs:
             return left, right
     return None
 

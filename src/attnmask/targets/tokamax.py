@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attnmask.compile.algebra import intersect
-from attnmask.compile.columns import runs_per_column, some_rows, transposed
+from attnmask.compile.columns import rows_asked, runs_per_column, transposed
 from attnmask.compile.facts import is_full
 from attnmask.compile.plan import Plan
 from attnmask.compile.runs import Runs, runs_from_dense, runs_from_single
@@ -108,7 +108,7 @@ def _bounds(plan: Plan) -> Mask | None:
     """The mask in bounds of queries, or of keys, without every pair; None if that cannot be."""
     if plan.runs.one_per_row:
         return _by_query(plan.runs)
-    if any(runs_per_column(runs).max(initial=0) > 1 for runs in (some_rows(plan.runs), plan.runs)):
+    if any(runs_per_column(plan.runs.of_queries(rows)).max(initial=0) > 1 for rows in rows_asked(plan.runs)):
         return None
     starts, stops = (bound.reshape(plan.B, plan.H, plan.K) for bound in transposed(plan.runs).single())
     return Mask(q_start=starts, q_end=stops)
