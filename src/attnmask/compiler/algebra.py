@@ -88,12 +88,15 @@ def rows_that_differ(left: Runs, right: Runs) -> Int64:
 
 
 def runs_from_pieces(shape: Shape, keys: int, row: IntArray, starts: IntArray, stops: IntArray) -> Runs:
-    """Runs from stretches of keys in any order; those of a row that touch or overlap become one."""
+    """Runs from stretches of keys, none empty, in any order; those of a row that touch or overlap become one."""
     line = row * (keys + 1)
-    edges = np.concatenate([line + starts, line + stops])
-    steps = np.repeat([1, -1], len(line))
-    order = np.argsort(edges, kind="stable")
-    return _runs_from_edges(sweep_steps(edges[order], steps[order], lambda depth: depth > 0), shape, keys)
+    order = np.argsort(line + starts, kind="stable")
+    begin, reached = (line + starts)[order], np.maximum.accumulate((line + stops)[order])
+    first = np.flatnonzero(np.append(True, begin[1:] > reached[:-1])[: len(begin)])
+    last = np.append(first[1:], len(begin))[: len(first)] - 1
+    row, line = row[order[first]], line[order[first]]
+    counts = np.bincount(row, minlength=int(np.prod(shape)))
+    return runs_from_counts(shape, keys, counts, begin[first] - line, reached[last] - line)
 
 
 def common_shape(operands: Sequence[Runs]) -> Shape:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from attnmask.compiler.algebra import symmetric_difference
 from attnmask.compiler.runs import Int64, Runs, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.mask.tables.lookup_tables import check_row_count, ragged_indices
+
+# More runs are refused by some of their rows, if these are enough.
+LARGE = 2**19
 
 
 def transposed(runs: Runs) -> Runs:
@@ -35,6 +40,17 @@ def runs_per_column(runs: Runs) -> Int64:
     edges = np.bincount(line + changed.starts, minlength=b * h * (runs.keys + 1))
     edges -= np.bincount(line + changed.stops, minlength=b * h * (runs.keys + 1))
     return np.cumsum(edges.reshape(b, h, runs.keys + 1), axis=2)[:, :, :-1] // 2
+
+
+def rows_asked(runs: Runs) -> Iterator[Int64]:
+    """The query rows to look at, then all of them if these do not answer: of a large set at first few, from all over.
+
+    Among these a key has no more runs of queries than among all.
+    """
+    q = runs.shape[2]
+    if len(runs.starts) > LARGE:
+        yield np.unique(np.linspace(0, q - 1, max(q * LARGE // len(runs.starts) // 2, 2)).astype(np.int64))
+    yield np.arange(q)
 
 
 def masked_runs_per_column(runs: Runs) -> Int64:

@@ -84,6 +84,14 @@ class Runs:
         return np.repeat(np.arange(self.rows), self.counts)
 
     @property
+    def item_of_run(self) -> Int64:
+        """The batch item of each run."""
+        b, h, q = self.shape
+        if b == 1:
+            return np.broadcast_to(np.int64(0), self.starts.shape)
+        return np.repeat(np.arange(b), np.diff(self.indptr[np.arange(b + 1) * h * q]))
+
+    @property
     def one_per_row(self) -> bool:
         """Whether no row has more than one run."""
         return bool(self.rows == 0 or self.counts.max() <= 1)
@@ -121,9 +129,9 @@ class Runs:
         Raises:
             ArgumentError: there are more keys than any memory should be filled with.
         """
-        b, h, q = self.shape
+        b = self.shape[0]
         check_row_count(b * (self.keys + 1), f"too many keys to look at each, B={b}, K={self.keys}", "plan")
-        line = self.row_of_run // max(h * q, 1) * (self.keys + 1)
+        line = self.item_of_run * (self.keys + 1)
         depth = np.bincount(line + self.starts, minlength=b * (self.keys + 1))
         depth -= np.bincount(line + self.stops, minlength=b * (self.keys + 1))
         return np.cumsum(depth, out=depth).reshape(b, self.keys + 1)[:, :-1] > 0
@@ -133,6 +141,13 @@ class Runs:
         counts = self.counts[rows]
         at = ragged_indices(self.indptr[rows].astype(np.int64), counts)
         return runs_from_counts(shape, self.keys, counts, self.starts[at], self.stops[at])
+
+    def of_queries(self, queries: IntArray) -> Runs:
+        """The same items and heads with some of their query rows, ascending."""
+        b, h, q = self.shape
+        if len(queries) == q:
+            return self
+        return self.take((np.arange(b * h)[:, None] * q + queries).reshape(-1), (b, h, len(queries)))
 
     def between(self, first: int, last: int) -> Runs:
         """The consecutive rows from ``first`` to before ``last``, as Runs of shape (1, 1, last - first)."""

@@ -12,7 +12,7 @@ from attnmask.compiler.columns import masked_runs_per_column
 from attnmask.compiler.runs import Runs, runs_from_single
 from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.compiler.structure.outline import Outline
-from attnmask.compiler.structure.recognise import band_guesses, chunk_size_guesses, document_guess
+from attnmask.compiler.structure.recognise import band_guesses, chunk_size_guesses, document_guess, is_set
 from attnmask.conventions import BoolArray, IntArray, Side
 from attnmask.mask.atoms import causal, chunked, documents, full, prefix, window
 from attnmask.mask.domain import Domain
@@ -108,16 +108,17 @@ def prefix_lengths(runs: Runs, offset: int) -> IntArray | None:
     _, h, q = runs.shape
     if h != 1 or q == 0:
         return None
-    lengths = Outline(runs, offset).stop[:, 0]
-    return lengths if _is(causal() | prefix(lengths), runs, offset) else None
+    outline = Outline(runs, offset)
+    lengths = outline.stop[:, 0]
+    return lengths if is_set(causal() | prefix(lengths), outline) else None
 
 
 def chunk_size(runs: Runs, offset: int) -> int | None:
     """The positions of a chunk, where queries see their own chunk alone, all of it or up to themselves."""
-    if runs.shape[1] != 1:
+    if runs.shape[1] != 1 or not runs.one_per_row:
         return None
     for size in chunk_size_guesses(runs):
-        if any(_is(mask, runs, offset) for mask in (chunked(size), causal() & chunked(size))):
+        if any(is_set(mask, Outline(runs, offset)) for mask in (chunked(size), causal() & chunked(size))):
             return size
     return None
 
@@ -131,7 +132,7 @@ def packed_documents(runs: Runs) -> tuple[IntArray, Mask] | None:
     if ids is None:
         return None
     insides = [full(), *band_guesses(outline)]
-    fitting = (inside for inside in insides if _is(inside & documents(ids=ids), runs, 0))
+    fitting = (inside for inside in insides if is_set(inside & documents(ids=ids), outline))
     inside = next(fitting, None)
     return None if inside is None else (ids, inside)
 
@@ -144,11 +145,6 @@ def most_runs_per_row(runs: Runs) -> int:
 def most_masked_runs_per_column(runs: Runs) -> int:
     """The most runs of queries by which any key is masked out."""
     return int(masked_runs_per_column(runs).max(initial=0))
-
-
-def _is(mask: Mask, runs: Runs, offset: int) -> bool:
-    b, h, q = runs.shape
-    return runs_from_mask(mask, Domain(b, h, q, runs.keys, offset)).collapsed() == runs.collapsed()
 
 
 def _one(values: IntArray) -> int | None:

@@ -17,11 +17,14 @@ MOST_BLOCKS = 2**24
 
 def layout_guesses(outline: Outline) -> Iterator[Mask]:
     """Of sets that are the same for all items, whose queries are the keys."""
+    if _is_one_square(outline):
+        for guesses in (_grids, _block_diffusions, _shared_prefixes, _blocks):
+            yield from guesses(outline.runs)
+
+
+def _is_one_square(outline: Outline) -> bool:
     runs = outline.runs
-    if runs.shape[:2] != (1, 1) or runs.shape[2] != runs.keys or outline.offset or not outline.some.any():
-        return
-    for guesses in (_grids, _block_diffusions, _shared_prefixes, _blocks, _trees):
-        yield from guesses(runs)
+    return runs.shape == (1, 1, runs.keys) and not outline.offset and len(runs.starts) > 0
 
 
 def _grids(runs: Runs) -> Iterator[Mask]:
@@ -67,9 +70,10 @@ def _blocks(runs: Runs) -> Iterator[Mask]:
         yield blocks(runs_from_counts(firsts.shape, blocks_a_side, firsts.counts, *of_blocks).to_dense()[0, 0], size)
 
 
-def _trees(runs: Runs) -> Iterator[Mask]:
+def tree_guesses(outline: Outline) -> Iterator[Mask]:
     """Each row ends with itself, and has one key more than its parent, which is the last key before."""
-    if not runs.counts.all():
+    runs = outline.runs
+    if not _is_one_square(outline) or not runs.counts.all():
         return
     node, last = np.arange(runs.keys), runs.indptr[1:] - 1
     follows = runs.starts[last] < node

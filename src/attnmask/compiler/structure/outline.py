@@ -52,6 +52,12 @@ class Outline:
         """Whether some row attends to a key, (B, K)."""
         return self.runs.keys_seen
 
+    @cached_property
+    def reach(self) -> tuple[int, int]:
+        """How far the farthest row that is not empty sees back from its own position, and ahead of it; of some row."""
+        back, ahead = (self.position - self.first)[self.some], (self.stop - 1 - self.position)[self.some]
+        return int(back.max()), int(ahead.max())
+
     @property
     def _rows(self) -> tuple[int, int]:
         return self.runs.shape[0], self.runs.shape[2]

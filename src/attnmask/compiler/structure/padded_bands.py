@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnmask.compiler.algebra import intersect
 from attnmask.compiler.runs import Runs
-from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.compiler.structure.outline import Outline
+from attnmask.compiler.structure.recognise import is_set
+from attnmask.compiler.structure.sample import sample_of
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.atoms import padding, window
-from attnmask.mask.domain import Domain
+from attnmask.mask.expression import Mask
 
 Sides = tuple[int | None, int | None]
 
@@ -41,7 +41,9 @@ class Band:
 def band_of(runs: Runs) -> Band | None:
     """The window and the tokens that a set consists of, with as few bounds as it needs; None if it is no such set.
 
+    >>> from attnmask.compiler.runs_from_mask import runs_from_mask
     >>> from attnmask.mask.atoms import causal
+    >>> from attnmask.mask.domain import Domain
     >>> band_of(runs_from_mask(causal() & padding(lengths=[3, 1]), Domain(2, 1, 3, 3, 0)))
     Band(left=None, right=0, queries=None, keys=array([[ True,  True,  True],
            [ True, False, False]]))
@@ -51,7 +53,8 @@ def band_of(runs: Runs) -> Band | None:
         return None
     unpadded = [(None, None), (None, outline.key_seen), (outline.some, None), (outline.some, outline.key_seen)]
     bands = (Band(*sides, *tokens) for tokens in unpadded for sides in _sides(outline))
-    return next((band for band in bands if _runs_of(band, runs) == runs), None)
+    sample = sample_of(outline)
+    return next((band for band in bands if not sample.refutes(_mask(band)) and is_set(_mask(band), outline)), None)
 
 
 def lengths_of(tokens: BoolArray) -> IntArray | None:
@@ -61,16 +64,13 @@ def lengths_of(tokens: BoolArray) -> IntArray | None:
 
 
 def _sides(outline: Outline) -> Iterator[Sides]:
-    back = (outline.position - outline.first)[outline.some].max()
-    ahead = (outline.stop - 1 - outline.position)[outline.some].max()
-    for left, right in ((None, None), (None, int(ahead)), (int(back), None), (int(back), int(ahead))):
+    back, ahead = outline.reach
+    for left, right in ((None, None), (None, ahead), (back, None), (back, ahead)):
         if min(left or 0, right or 0) >= 0:
             yield left, right
 
 
-def _runs_of(band: Band, like: Runs) -> Runs:
-    domain = Domain(like.shape[0], 1, like.shape[2], like.keys, 0)
-    parts = [window(band.left, band.right)]
-    parts += [] if band.keys is None else [padding(attention_mask=band.keys)]
-    parts += [] if band.queries is None else [padding(attention_mask=band.queries, of="queries")]
-    return intersect([runs_from_mask(part, domain) for part in parts]).broadcast_to(like.shape)
+def _mask(band: Band) -> Mask:
+    mask = window(band.left, band.right)
+    mask = mask if band.keys is None else mask & padding(attention_mask=band.keys)
+    return mask if band.queries is None else mask & padding(attention_mask=band.queries, of="queries")

@@ -14,7 +14,7 @@ import numpy as np
 from attnmask.compiler.algebra import complement
 from attnmask.compiler.runs import Runs
 from attnmask.compiler.runs_from_mask import runs_from_mask
-from attnmask.compiler.structure.layouts import layout_guesses
+from attnmask.compiler.structure.layouts import layout_guesses, tree_guesses
 from attnmask.compiler.structure.outline import Outline
 from attnmask.compiler.structure.sample import sample_of
 from attnmask.conventions import BoolArray, IntArray
@@ -61,14 +61,16 @@ def mask_from_runs(runs: Runs, offset: int) -> Mask | None:
         return _mask_per_head(runs, offset)
     outline = Outline(runs, offset)
     sample = sample_of(outline)
-    likely = (mask for mask in _guesses(outline) if not sample.refutes(mask))
-    return next((mask for mask in chain(likely, layout_guesses(outline)) if _is(mask, outline)), None)
+    likely = (mask for mask in chain(_guesses(outline), layout_guesses(outline)) if not sample.refutes(mask))
+    # A pair of a deep tree takes as many steps as the tree has levels.
+    return next((mask for mask in chain(likely, tree_guesses(outline)) if is_set(mask, outline)), None)
 
 
-def _is(mask: Mask, outline: Outline) -> bool:
+def is_set(mask: Mask, outline: Outline) -> bool:
     b, _, q = outline.runs.shape
+    domain = Domain(b, 1, q, outline.runs.keys, outline.offset)
     try:
-        return runs_from_mask(mask, Domain(b, 1, q, outline.runs.keys, outline.offset)).collapsed() == outline.runs
+        return runs_from_mask(mask, domain).collapsed() == outline.runs.collapsed()
     except ArgumentError:  # it has more runs than any set may have
         return False
 
@@ -114,7 +116,7 @@ def _kinds(outline: Outline) -> Iterator[Mask]:
 
 def band_guesses(outline: Outline) -> Iterator[Mask]:
     """Causal and windows, of a set that is not empty."""
-    left, right = _reach(outline)
+    left, right = outline.reach
     yield causal() if right == 0 else causal().shift(right)
     for sides in ((left, None), (None, right), (left, right)):
         if min(side or 0 for side in sides) >= 0:
@@ -123,17 +125,11 @@ def band_guesses(outline: Outline) -> Iterator[Mask]:
 
 def _shifted_windows(outline: Outline) -> Iterator[Mask]:
     """Windows that lie before the query, or after it."""
-    left, right = _reach(outline)
+    left, right = outline.reach
     if left + right >= 0 and right < 0:
         yield window(left + right, 0).shift(right)
     elif left + right >= 0 and left < 0:
         yield window(0, left + right).shift(-left)
-
-
-def _reach(outline: Outline) -> tuple[int, int]:
-    """How far the farthest row sees back from its own position, and ahead of it."""
-    back, ahead = (outline.position - outline.first)[outline.some], (outline.stop - 1 - outline.position)[outline.some]
-    return int(back.max()), int(ahead.max())
 
 
 def _chunks(outline: Outline) -> Iterator[Mask]:
@@ -203,7 +199,7 @@ def _dilated(outline: Outline) -> Iterator[Mask]:
         return
     every = dilated(int(gaps[0]))
     from_first, to_last = outline.first < gaps[0], outline.stop + gaps[0] > runs.keys
-    left, right = _reach(outline)
+    left, right = outline.reach
     if (from_first & to_last)[outline.some].all():
         yield every
     if from_first[outline.some].all() and right == 0:
@@ -291,11 +287,10 @@ def is_block_diagonal(runs: Runs) -> bool:
     """Whether queries fall into groups of neighbours that see the same stretch of keys, each after the one before."""
     if not runs.one_per_row:
         return False
-    item = runs.row_of_run // max(runs.shape[2], 1)
     after = runs.starts[1:] >= runs.stops[:-1]
     same = (runs.starts[1:] == runs.starts[:-1]) & (runs.stops[1:] == runs.stops[:-1])
     neighbours = same & (np.diff(runs.row_of_run) == 1)
-    return bool((after | neighbours | (np.diff(item) > 0)).all())
+    return bool((after | neighbours | (np.diff(runs.item_of_run) > 0)).all())
 
 
 def document_guess(outline: Outline) -> IntArray | None:

@@ -12,7 +12,7 @@ from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Mask
 from attnmask.mask.reference import attends
 
-ROWS, KEYS_A_ROW = 64, 32
+ROWS, KEYS_A_ROW = 64, 16
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,21 @@ class Sample:
 
 
 def sample_of(outline: Outline) -> Sample:
-    """Rows from the first to the last, also of those that see keys; their ends, what is around them, other keys."""
+    """Rows from the first to the last, also of those that see keys; their ends, what is around them, other keys.
+
+    Half of the others lie where a window around the row would reach, as far as any row does.
+    """
     b, _, q = outline.runs.shape
     keys = outline.runs.keys
     rows = np.union1d(_spread(np.arange(b * q * (keys > 0))), _spread(np.flatnonzero(outline.runs.counts)))
     first, stop, position = outline.first.reshape(-1)[rows], outline.stop.reshape(-1)[rows], rows % max(q, 1)
     position = position + outline.offset
     ends = np.stack([first - 1, first, stop - 1, stop, position - 1, position, position + 1], axis=1)
-    others = np.random.default_rng(0).integers(0, max(keys, 1), (len(rows), KEYS_A_ROW))
-    k = np.clip(np.concatenate([ends, others], axis=1), 0, max(keys - 1, 0))
+    back, ahead = outline.reach if outline.some.any() else (0, 0)
+    random, size = np.random.default_rng(0), (len(rows), KEYS_A_ROW)
+    near = position[:, None] + random.integers(-back, ahead, size, endpoint=True)
+    others = [random.integers(0, max(keys, 1), size), near]
+    k = np.clip(np.concatenate([ends, *others], axis=1), 0, max(keys - 1, 0))
     row = np.broadcast_to(rows[:, None], k.shape)
     own = [index.reshape(1, 1, 1, -1) for index in (row // max(q, 1), row % max(q, 1), k)]
     domain = Domain(b, 1, q, keys, outline.offset)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from attnmask.compiler.algebra import intersect
-from attnmask.compiler.runs import Int64, Runs, runs_from_counts
+from attnmask.compiler.runs import Int32, Int64, Runs, runs_from_counts
 from attnmask.compiler.runs_from_mask import hull_of
 from attnmask.conventions import IntArray
 from attnmask.mask.tables.run_table import RunTable, range_of
@@ -15,7 +17,7 @@ def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
     """The most segments under which every pair of a set is of one segment: ids of queries (B, Q), of keys (B, K).
 
     Whoever asks whether a set is some other set within segments need try no others: fewer would let more pairs attend.
-    A row without a key is of segment -1, which no key is of. O(runs x the longest chain of rows that share keys).
+    A row without a key is of segment -1, which no key is of.
 
     >>> from attnmask.compiler.runs_from_mask import runs_from_mask
     >>> from attnmask.mask.atoms import documents
@@ -23,39 +25,59 @@ def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
     >>> finest_segments(runs_from_mask(documents(lengths=[2, 1]), Domain(1, 1, 3, 3, 0)))[1].tolist()
     [[0, 0, 2]]
     """
-    b, _, q = runs.shape
-    island = _islands(runs)
-    item = runs.row_of_run // max(runs.rows // b, 1)
-    own = island[item * runs.keys + runs.starts]
-    row = item * q + runs.row_of_run % max(q, 1)
-    first = np.full(b * q, -1)
-    first[row[::-1]] = own[::-1]
-    label = _joined(first[row], own, len(island))
+    b, h, q = runs.shape
+    item = runs.item_of_run * runs.keys
+    island = _islands(runs, item)
+    own = island[item + runs.starts]
+    none = len(island)
+    of_row = np.full(b * h * q, none, dtype=np.int32)
+    of_row[runs.counts > 0] = own[runs.indptr[:-1][runs.counts > 0]]
+    first = of_row.reshape(b, h, q).min(axis=1)
+    left = np.repeat(np.broadcast_to(first[:, None], (b, h, q)).reshape(-1), runs.counts)
+    label = _joined(left, own, none)
     before = np.arange(b)[:, None] * runs.keys
-    queries = np.where(first.reshape(b, q) < 0, -1, label[first].reshape(b, q) - before)
+    queries: Int64 = np.where(first == none, -1, np.append(label, 0)[first] - before)
     return queries, label[island].reshape(b, runs.keys) - before
 
 
 def within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> Runs:
     """The pairs of a set whose ids are equal, of ids (B, Q) and (B, K)."""
-    return within_table(runs, *table_of_segments(queries, keys))
-
-
-def within_table(runs: Runs, table: RunTable, of_query: IntArray) -> Runs:
-    """The same, of what ``table_of_segments`` gives."""
+    table, of_query = _table_of_segments(queries, keys)
     items = len(of_query)
     counts, starts, stops = table.within(of_query, *range_of(hull_of(runs), items, 1))
     segments = runs_from_counts((items, 1, runs.shape[2]), runs.keys, counts.reshape(-1), starts, stops)
     return intersect([runs, segments])
 
 
-def count_within_table(runs: Runs, table: RunTable, of_query: IntArray) -> int:
-    """The runs of the same, of a set of one run a row, without making them."""
-    counts = table.reached(of_query, *range_of(hull_of(runs), len(of_query), 1))[1]
-    return int(counts.sum(dtype=np.int64))
+def keys_before(queries: Int64, keys: Int64) -> Callable[[IntArray], int]:
+    """Count the keys of their own segment that stand before a key, one for each query, over all queries and items.
+
+    Args:
+        queries, keys: the ids of ``finest_segments``.
+
+    >>> keys_before(np.array([[0, -1, 2]]), np.array([[0, 0, 2]]))(np.array([1, 2, 3]))
+    2
+    """
+    b, length = len(keys), int(keys.shape[1])
+    item = np.arange(b).reshape(b, 1) * length
+    of_key, some = (keys + item).reshape(-1), queries >= 0
+    begins = np.append(0, np.cumsum(np.bincount(of_key, minlength=b * length)))
+    by_segment = np.argsort(of_key, kind="stable")
+    line = of_key[by_segment] * (length + 1) + by_segment % max(length, 1)
+    own = (queries + item)[some]
+
+    def count(bound: IntArray) -> int:
+        bounds = np.broadcast_to(bound, queries.shape)[some]
+        before = begins[own + (bounds >= length)]
+        # A search costs much where neighbours are of other segments.
+        inner = np.flatnonzero((bounds > 0) & (bounds < length))
+        before[inner] = np.searchsorted(line, own[inner] * (length + 1) + bounds[inner])
+        return int((before - begins[own]).sum())
+
+    return count
 
 
-def table_of_segments(queries: IntArray, keys: IntArray) -> tuple[RunTable, IntArray]:
+def _table_of_segments(queries: IntArray, keys: IntArray) -> tuple[RunTable, IntArray]:
     """A row for each id of each item: its stretches of keys; and the row of each query, (B, 1, Q)."""
     b, q, length = len(queries), int(queries.shape[1]), int(keys.shape[1])
     together = np.concatenate([queries, keys], axis=1).astype(np.int64)
@@ -70,30 +92,23 @@ def table_of_segments(queries: IntArray, keys: IntArray) -> tuple[RunTable, IntA
     return RunTable(of_key[begins][order], starts, stops, length), rows[:, None, :q]
 
 
-def _islands(runs: Runs) -> Int64:
+def _islands(runs: Runs, item: Int64) -> Int32:
     """Of each key of each item the first key of the stretch that single runs join, (B * K,)."""
-    b, keys = runs.shape[0], runs.keys
-    item = runs.row_of_run // max(runs.rows // b, 1) * keys
-    edges = np.zeros(b * keys + 1, dtype=np.int64)
-    np.add.at(edges, item + runs.starts + 1, 1)
-    np.subtract.at(edges, item + runs.stops, 1)
+    count = runs.shape[0] * runs.keys
+    edges = np.bincount(item + runs.starts + 1, minlength=count + 1)
+    edges -= np.bincount(item + runs.stops, minlength=count + 1)
     apart = np.cumsum(edges)[:-1] == 0
-    return np.maximum.accumulate(np.where(apart, np.arange(b * keys), 0))
+    return np.maximum.accumulate(np.where(apart, np.arange(count, dtype=np.int32), 0))
 
 
-def _joined(left: Int64, right: Int64, count: int) -> Int64:
+def _joined(left: Int32, right: Int32, count: int) -> Int32:
     """The least of all numbers that pairs join to each number."""
-    label = np.arange(count)
-    while True:
-        least = np.minimum(label[left], label[right])
-        lower = label.copy()
-        for side in (left, right):
-            np.minimum.at(lower, side, least)
-            np.minimum.at(lower, label[side], least)
-        lower = lower[lower]
-        if (lower == label).all():
-            return label
-        label = lower
-        # What has one label keeps one: few pairs are left after the first round.
-        apart = label[left] != label[right]
-        left, right = left[apart], right[apart]
+    label = np.arange(count, dtype=np.int32)
+    while len(apart := np.flatnonzero(left != right)):
+        low, high = np.minimum(left[apart], right[apart]), np.maximum(left[apart], right[apart])
+        np.minimum.at(label, high, low)
+        while ((further := label[label]) != label).any():
+            label = further
+        # Only the least numbers are joined from here on: what hangs on them goes with them.
+        left, right = label[low], label[high]
+    return label

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnmask.compiler.algebra import runs_from_pieces, unite
+from attnmask.compiler.algebra import unite
 from attnmask.compiler.difference import diff_of
 from attnmask.compiler.plan import Plan
-from attnmask.compiler.runs import Runs
+from attnmask.compiler.runs import Runs, runs_from_counts
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.tables.lookup_tables import ragged_indices
@@ -44,16 +44,18 @@ class Sequences:
     def runs(self, shape: tuple[int, int, int]) -> Runs:
         """The set, for (B, Q, K)."""
         b, q, k = shape
-        row, starts, stops = self._rows_seen()
+        first, last = _keys_seen(*self.rows(), self.window)
+        row = np.flatnonzero(last > first)
+        starts, stops = first[row], last[row]
         begin, end = _pieces_of(self.keys)
         first, last = np.searchsorted(end, starts, side="right"), np.searchsorted(begin, stops, side="left")
         piece = ragged_indices(first, last - first)
         run = np.repeat(np.arange(len(row)), last - first)
         starts, stops = np.maximum(starts[run], begin[piece]), np.minimum(stops[run], end[piece])
-        line = self.queries[row[run]]
-        before = line // max(q, 1) * k
-        pieces = self.keys[starts] - before, self.keys[stops - 1] + 1 - before
-        return runs_from_pieces((b, 1, q), k, line, *pieces)
+        before = self.queries[row[run]] // max(q, 1) * k
+        counts = np.zeros(b * q, dtype=np.int64)
+        counts[self.queries[row]] = last - first
+        return runs_from_counts((b, 1, q), k, counts, self.keys[starts] - before, self.keys[stops - 1] + 1 - before)
 
     def rows(self) -> tuple[IntArray, IntArray, IntArray]:
         """Per query token: its position in its sequence, and where the keys of the sequence begin and end."""
@@ -63,15 +65,6 @@ class Sequences:
         if self.align is Align.END:
             position = position + (key_lengths - lengths)[sequence]
         return position, self.key_bounds[sequence], self.key_bounds[sequence + 1]
-
-    def _rows_seen(self) -> tuple[IntArray, IntArray, IntArray]:
-        """Query tokens that see some key, and their first and last such key plus one."""
-        position, begin, end = self.rows()
-        left, right = self.window
-        starts = begin if left is None else np.maximum(begin, begin + position - left)
-        stops = end if right is None else np.minimum(end, begin + position + right + 1)
-        row = np.flatnonzero(stops > starts)
-        return row, starts[row], stops[row]
 
 
 def checked_runs(sequences: Sequences, shape: tuple[int, int, int], where: str) -> Runs:
@@ -92,7 +85,8 @@ def packed_sequences(runs: Runs, align: Align) -> Sequences | None:
 
     As few as there can be: items as they are, and only if no window fits them all, cut wherever no query sees across.
     """
-    return next((guess for guess in _packed_guesses(runs, align) if _means(guess, runs)), None)
+    found = (_with_window(*guess) for guess in _packed_guesses(runs, align))
+    return next((sequences for sequences, fits in found if fits), None)
 
 
 def unbroken_sequences(runs: Runs, align: Align) -> Sequences | None:
@@ -100,8 +94,8 @@ def unbroken_sequences(runs: Runs, align: Align) -> Sequences | None:
     b, h, q = runs.shape
     if h > 1 or len(runs.starts) != runs.rows or not runs.one_per_row:
         return None
-    before = runs.row_of_run // max(q, 1) * runs.keys
-    for guess in _packed_guesses(runs, align):
+    before = runs.item_of_run * runs.keys
+    for guess, *_ in _packed_guesses(runs, align):
         # Keys that nothing sees stand at the far end from where a sequence is lined up.
         begins, ends = guess.keys[guess.key_bounds[:-1]], guess.keys[guess.key_bounds[1:] - 1] + 1
         key_bounds = np.append(0, ends) if align is Align.END else np.append(begins, b * runs.keys)
@@ -111,8 +105,8 @@ def unbroken_sequences(runs: Runs, align: Align) -> Sequences | None:
             continue
         tokens = np.arange(b * q), np.arange(b * runs.keys)
         whole = Sequences(*tokens, guess.query_bounds, key_bounds, (None, None), align)
-        found = _with_window(whole, runs.starts + before, runs.stops + before)
-        if _means(found, runs):
+        found, fits = _with_window(whole, runs.starts + before, runs.stops + before)
+        if fits:
             return found
     return None
 
@@ -141,8 +135,8 @@ def padded_sequences(runs: Runs, align: Align) -> Sequences | None:
     whole = first_tokens(lengths[0], lengths[1], (q, runs.keys), (None, None), align)
     before = np.repeat(whole.key_bounds[:-1], lengths[0])
     starts, stops = (bound[whole.queries] + before for bound in runs.single())
-    guess = _with_window(whole, starts, stops)
-    return guess if _means(guess, runs) else None
+    guess, fits = _with_window(whole, starts, stops)
+    return guess if fits else None
 
 
 def reasons_against_packing(plan: Plan, align: Align) -> list[str]:
@@ -155,7 +149,8 @@ def reasons_against_packing(plan: Plan, align: Align) -> list[str]:
             "sees that key: a query sees one stretch of its sequence"
         )
     elif plan.H == 1 and packed_sequences(plan.runs, align) is None:
-        *_, guess = _packed_guesses(plan.runs, align)
+        *_, last = _packed_guesses(plan.runs, align)
+        guess, _ = _with_window(*last)
         difference = diff_of(plan.runs, guess.runs((plan.B, plan.Q, plan.K)))
         pair = difference.first_left or difference.first_right
         reasons.append(
@@ -166,7 +161,8 @@ def reasons_against_packing(plan: Plan, align: Align) -> list[str]:
     return reasons
 
 
-def _packed_guesses(runs: Runs, align: Align) -> Iterator[Sequences]:
+def _packed_guesses(runs: Runs, align: Align) -> Iterator[tuple[Sequences, IntArray, IntArray]]:
+    """Sequences that could be, without a window, and the first and last key token plus one of each query token."""
     rows = _without_unseen(runs)
     if runs.shape[1] > 1 or rows is None:
         return
@@ -178,7 +174,7 @@ def _packed_guesses(runs: Runs, align: Align) -> Iterator[Sequences]:
     blocks = np.flatnonzero(np.append(np.full(min(len(queries), 1), True), lowest[1:] >= highest[:-1]))
     for begins, key_begins in ((items, np.searchsorted(item_of_key, item_of_query[items])), (blocks, lowest[blocks])):
         bounds = np.append(begins, len(queries)), np.append(key_begins, len(keys))
-        yield _with_window(Sequences(queries, keys, *bounds, (None, None), align), starts, stops)
+        yield Sequences(queries, keys, *bounds, (None, None), align), starts, stops
 
 
 def keys_seen(runs: Runs) -> BoolArray:
@@ -200,7 +196,7 @@ def _hole(runs: Runs) -> tuple[int, int, int, int] | None:
     """The first (b, h, q, k) that does not attend though its row sees keys on both sides, and others see that key."""
     edges = _seen_before(runs)
     first, second = np.flatnonzero(_same_row(runs)), np.flatnonzero(_same_row(runs)) + 1
-    item = runs.row_of_run // max(runs.shape[1] * runs.shape[2], 1) * runs.keys
+    item = runs.item_of_run * runs.keys
     begin, end = item[first] + runs.stops[first], item[second] + runs.starts[second]
     found = np.flatnonzero(edges[end] > edges[begin])
     if not len(found):
@@ -222,7 +218,7 @@ def _without_unseen(runs: Runs) -> tuple[IntArray, IntArray, IntArray, IntArray]
     None if some query then sees more than one run.
     """
     before = _seen_before(runs)
-    item = runs.row_of_run // max(runs.shape[1] * runs.shape[2], 1) * runs.keys
+    item = runs.item_of_run * runs.keys
     starts, stops = before[item + runs.starts], before[item + runs.stops]
     same = _same_row(runs)
     if (starts[1:] != stops[:-1])[same].any():
@@ -237,8 +233,12 @@ def _same_row(runs: Runs) -> BoolArray:
     return np.diff(runs.row_of_run) == 0
 
 
-def _with_window(sequences: Sequences, starts: IntArray, stops: IntArray) -> Sequences:
-    """The sequences with the only window that they could have."""
+def _with_window(sequences: Sequences, starts: IntArray, stops: IntArray) -> tuple[Sequences, bool]:
+    """The sequences with the only window that they could have, and whether each query then sees its own keys alone.
+
+    Args:
+        sequences: without a window. starts, stops: the first and last key token plus one of each query token.
+    """
     position, begin, end = sequences.rows()
     some = stops > starts
     left, right = position + begin - starts, stops - 1 - begin - position
@@ -251,16 +251,21 @@ def _with_window(sequences: Sequences, starts: IntArray, stops: IntArray) -> Seq
     # The last key ends a row that stands there, whatever its right side is: what decodes with a window is causal.
     if seen_left is not None and seen_right is None and (position == end - begin - 1).all():
         seen_right = 0
-    return replace(sequences, window=(seen_left, seen_right))
+    first, last = _keys_seen(position, begin, end, (seen_left, seen_right))
+    fits = ((last > first) == some).all() and (first == starts)[some].all() and (last == stops)[some].all()
+    return replace(sequences, window=(seen_left, seen_right)), bool(fits)
+
+
+def _keys_seen(position: IntArray, begin: IntArray, end: IntArray, window: Window) -> tuple[IntArray, IntArray]:
+    """The first key token of each query token and its last plus one, which is no more where it sees none."""
+    left, right = window
+    starts = begin if left is None else np.maximum(begin, begin + position - left)
+    stops = end if right is None else np.minimum(end, begin + position + right + 1)
+    return starts, stops
 
 
 def _first(values: IntArray) -> int | None:
     return max(int(values[0]), 0) if len(values) else None
-
-
-def _means(sequences: Sequences, runs: Runs) -> bool:
-    b, _, q = runs.shape
-    return sequences.runs((b, q, runs.keys)) == runs
 
 
 def _pieces_of(tokens: IntArray) -> tuple[IntArray, IntArray]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from attnmask.compiler.algebra import intersect, unite
+from attnmask.compiler.columns import rows_asked
 from attnmask.compiler.plan import Plan
-from attnmask.compiler.runs import Runs, runs_from_dense, runs_of_heads
+from attnmask.compiler.runs import Int64, Runs, runs_from_dense, runs_of_heads
 from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.compiler.structure.facts import causal_offset, chunk_size, is_full, window_sides
-from attnmask.compiler.structure.segments import (
-    count_within_table,
-    finest_segments,
-    table_of_segments,
-    within_segments,
-    within_table,
-)
-from attnmask.compiler.structure.sequences import union_of_items
+from attnmask.compiler.structure.outline import Outline
+from attnmask.compiler.structure.segments import finest_segments, keys_before, within_segments
+from attnmask.compiler.structure.sequences import Window, union_of_items
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.formats.shared.foreign_arrays import arguments_of, array_of
@@ -34,6 +31,7 @@ name = "splash"
 summary = "dict for JAX splash attention: mask, a MultiHeadMask (H, Q, K), and segment_ids of q (B, Q) and kv (B, K)"
 WHERE = "lift('splash', arguments)"
 Segments = tuple[IntArray, IntArray] | None
+Lazy = tuple[str, tuple[Any, ...]]
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
@@ -46,7 +44,7 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
     if plan.B > 1 and _static_and_segments(plan)[1] is None:
         reasons.append("it differs between items, in another way than one mask for all within segments of tokens")
     return reasons or reasons_against_pairs(
-        plan, lambda: all(_lazy(one) is not None for one in _heads(_static_and_segments(plan)[0]))
+        plan, lambda: all(lazy is not None for _, lazy in _static_and_segments(plan)[0])
     )
 
 
@@ -85,7 +83,7 @@ def lower(plan: Plan, *, heads: int | None = None) -> dict[str, Any]:
             f"heads is {count}, the plan has {plan.H} heads", where="lower(heads=)", fix="make them agree"
         )
     static, segments = _static_and_segments(plan)
-    masks = [_mask(one) for one in _heads(static)]
+    masks = [_mask(one, lazy) for one, lazy in static]
     arrays: list[Any] = [] if segments is None else [int32_from(each) for each in segments]
     every_head = MultiHeadMask(masks if len(masks) == count else masks * count)
     return {"mask": every_head, "segment_ids": SegmentIds(*arrays) if arrays else None}
@@ -125,37 +123,55 @@ def lift(representation: Any) -> Plan:
     return Plan(within_segments(runs, queries, keys).collapsed())
 
 
-def _static_and_segments(plan: Plan) -> tuple[Runs, Segments]:
-    """One mask for all items, lazy if any is, and the segments that make the set of it."""
-    if plan.B == 1 and all(_lazy(one) is not None for one in _heads(plan.runs)):
-        return plan.runs, None
-    segments = finest_segments(plan.runs)
-    table = table_of_segments(*segments)
-    for band in _bands(plan.runs):
-        few = count_within_table(band, *table) <= len(plan.runs.starts)
-        if few and within_table(band, *table).collapsed() == plan.runs:
-            return band, segments
-    union = union_of_items(plan.runs)
-    return union, segments if plan.B > 1 and within_table(union, *table).collapsed() == plan.runs else None
+def _static_and_segments(plan: Plan) -> tuple[list[tuple[Runs, Lazy | None]], Segments]:
+    """The mask of each head, one for all items and lazy if any is, and the segments that make the set of them."""
+    runs = plan.runs
+    if plan.B == 1 and (plan.H > 1 or _lazy(runs) is not None):
+        return _heads(runs), None
+    segments = finest_segments(runs)
+    if plan.H == 1 and (sides := _window_within(runs, *segments)) is not None:
+        return _heads(runs_from_mask(window(*sides), Domain(1, 1, plan.Q, plan.K, 0))), segments
+    parts = ((runs.of_queries(rows), segments[0][:, rows]) for rows in rows_asked(runs))
+    is_union = plan.B > 1 and all(_is_union_within(part, queries, segments[1]) for part, queries in parts)
+    return (_heads(union_of_items(runs)), segments) if is_union else (_heads(runs), None)
 
 
-def _bands(runs: Runs) -> Iterator[Runs]:
-    """Full, and the tightest window that all rows keep to, with and without its bounds."""
+def _is_union_within(runs: Runs, queries: Int64, keys: Int64) -> bool:
+    """Whether what attends in some item is, within the segments of each, the set: it holds no less."""
+    union = union_of_items(runs)
+    count = keys_before(queries[:, union.row_of_run % max(runs.shape[2], 1)], keys)
+    return count(union.stops) - count(union.starts) == runs.pairs
+
+
+def _window_within(runs: Runs, queries: Int64, keys: Int64) -> Window | None:
+    """The widest window to which all rows keep, with and without its bounds, that is the set within its segments."""
     if not len(runs.starts):
-        return
-    position, domain = runs.row_of_run % runs.shape[2], Domain(1, 1, runs.shape[2], runs.keys, 0)
-    left, right = int((position - runs.starts).max()), int((runs.stops - 1 - position).max())
-    for sides in ((None, None), (None, right), (left, None), (left, right)):
-        if min(side or 0 for side in sides) >= 0:
-            yield runs_from_mask(window(*sides), domain)
+        return None
+    position, count = np.arange(runs.shape[2]), keys_before(queries, keys)
+    back, ahead = Outline(runs, 0).reach
+
+    @cache
+    def before(side: int | None) -> int:
+        return count(np.array(0)) if side is None else count(position - side)
+
+    @cache
+    def up_to(side: int | None) -> int:
+        return count(np.array(runs.keys)) if side is None else count(position + side + 1)
+
+    for left, right in product((None, back), (None, ahead)):
+        # All pairs of the set are of the window and within segments: it is no other set if there are no more.
+        if min(left or 0, right or 0) >= 0 and up_to(right) - before(left) == runs.pairs:
+            return left, right
+    return None
 
 
-def _heads(runs: Runs) -> list[Runs]:
+def _heads(runs: Runs) -> list[tuple[Runs, Lazy | None]]:
     _, h, q = runs.shape
-    return [runs.take(np.arange(q) + head * q, (1, 1, q)) for head in range(h)]
+    heads = [runs.take(np.arange(q) + head * q, (1, 1, q)) if h > 1 else runs for head in range(h)]
+    return [(one, _lazy(one)) for one in heads]
 
 
-def _lazy(runs: Runs) -> tuple[str, tuple[Any, ...]] | None:
+def _lazy(runs: Runs) -> Lazy | None:
     """Name and arguments of the lazy mask that a set of one head is."""
     q, k = runs.shape[2], runs.keys
     if is_full(runs):
@@ -170,10 +186,9 @@ def _lazy(runs: Runs) -> tuple[str, tuple[Any, ...]] | None:
     return ("ChunkedCausalMask", (size,)) if is_causal else None
 
 
-def _mask(runs: Runs) -> Any:
+def _mask(runs: Runs, lazy: Lazy | None) -> Any:
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as splash_masks
 
-    lazy = _lazy(runs)
     if lazy is None:
         return splash_masks.NumpyMask(runs.to_dense()[0, 0])
     return getattr(splash_masks, lazy[0])((runs.shape[2], runs.keys), *lazy[1])

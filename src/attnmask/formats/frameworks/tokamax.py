@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attnmask.compiler.algebra import intersect
-from attnmask.compiler.columns import runs_per_column, transposed
+from attnmask.compiler.columns import rows_asked, runs_per_column, transposed
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs, runs_from_dense, runs_from_single
 from attnmask.compiler.structure.facts import is_full
@@ -108,7 +108,7 @@ def _bounds(plan: Plan) -> Mask | None:
     """The mask in bounds of queries, or of keys, without every pair; None if that cannot be."""
     if plan.runs.one_per_row:
         return _by_query(plan.runs)
-    if runs_per_column(plan.runs).max(initial=0) > 1:
+    if any(runs_per_column(plan.runs.of_queries(rows)).max(initial=0) > 1 for rows in rows_asked(plan.runs)):
         return None
     starts, stops = (bound.reshape(plan.B, plan.H, plan.K) for bound in transposed(plan.runs).single())
     return Mask(q_start=starts, q_end=stops)

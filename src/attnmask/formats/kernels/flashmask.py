@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnmask.compiler.algebra import complement, runs_from_pieces
-from attnmask.compiler.columns import masked_runs_per_column, transposed
+from attnmask.compiler.columns import masked_runs_per_column, rows_asked, transposed
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs, runs_from_counts
 from attnmask.conventions import IntArray
@@ -25,24 +25,14 @@ summary = "dict for FlashMask: startend_row_indices torch.int32 (B, H or 1, K, 1
 WHERE = "lift('flashmask', arguments)"
 NAMES = ["startend_row_indices", "causal"]
 MOST_RUNS = 2
-# More runs are refused by some of their rows, if these are enough.
-LARGE = 2**19
 
 
 def refusals(plan: Plan, **options: Any) -> list[str]:
     """More masked stretches of a key than there is room for."""
-    # Among some of the rows there are no more stretches than among all.
-    few = plan.runs if len(plan.runs.starts) <= LARGE else _some_rows(plan.runs)
-    return _reasons(few, "" if few is plan.runs else "at least ") or (
-        [] if few is plan.runs else _reasons(plan.runs, "")
-    )
-
-
-def _some_rows(runs: Runs) -> Runs:
-    """As many rows of each item and head, from the first to the last, as have few runs together."""
-    b, h, q = runs.shape
-    rows = np.unique(np.linspace(0, q - 1, max(q * LARGE // len(runs.starts) // 2, 2)).astype(np.int64))
-    return runs.take((np.arange(b * h)[:, None] * q + rows).reshape(-1), (b, h, len(rows)))
+    for rows in rows_asked(plan.runs):
+        if reasons := _reasons(plan.runs.of_queries(rows), "" if len(rows) == plan.Q else "at least "):
+            return reasons
+    return []
 
 
 def _reasons(runs: Runs, least: str) -> list[str]:

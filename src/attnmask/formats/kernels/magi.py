@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from attnmask.compiler.algebra import runs_from_pieces
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Int64, Runs
-from attnmask.conventions import IntArray
+from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, lengths_hinted
 from attnmask.formats.shared.writing import batch_items, tensor_of
@@ -131,18 +130,26 @@ def _slices(runs: Runs) -> tuple[IntArray, IntArray, IntArray]:
     order = _by_path(follower)
     links = step[order]
     begins = np.flatnonzero((np.diff(links, prepend=-2) != 0) | (np.append(-1, links[:-1]) < 0))
-    slices: list[tuple[int, int, int]] = []
-    free = True  # whether the run at which a stretch of equal steps begins is in no slice yet
-    for begin, end in pairwise([*begins.tolist(), len(links)]):
-        kind, first = int(links[begin]), begin + (not free)
-        if kind < 0 and free:
-            slices.append((begin, begin, SliceType.FULL))
-        elif kind >= 0 and first < end:
-            slices.append((first, end, kind))
-        free = kind < 0 or first == end
-    first, last, kind = np.array(slices, dtype=np.int64).reshape(-1, 3).T
+    ends, kind = np.append(begins[1:], len(links))[: len(begins)], links[begins]
+    first = begins + ~_free(kind < 0, ends - begins == 1)
+    alone = (kind < 0) & (first == begins)
+    kept = np.flatnonzero(alone | (kind >= 0) & (first < ends))
+    last, kind = np.where(alone, begins, ends)[kept], np.maximum(kind, SliceType.FULL)[kept]
+    first = first[kept]
     by_query = np.argsort(order[first])
     return order[first][by_query], order[last][by_query], kind[by_query]
+
+
+def _free(is_end: BoolArray, is_one: BoolArray) -> BoolArray:
+    """Whether the run at which each stretch of equal steps begins is in no slice yet.
+
+    After the end of a path it is. A stretch takes in the first run of the next one, but for a stretch of one step whose
+    own first run is taken: such stretches take turns.
+    """
+    number = np.arange(len(is_end))
+    known = np.maximum.accumulate(np.append(-1, np.where(is_end | ~is_one, number, -1)))[:-1]
+    after_known = np.append(True, is_end)[known + 1]
+    return after_known ^ ((number - known) % 2 == 0)
 
 
 def _steps(runs: Runs) -> tuple[IntArray, Int64]:
@@ -166,7 +173,7 @@ def _by_path(follower: Int64) -> Int64:
     root[follower[follower >= 0]] = np.flatnonzero(follower >= 0)
     while (root[root] != root).any():
         root = root[root]
-    return np.lexsort((np.arange(len(follower)), root))
+    return np.argsort(root, kind="stable")
 
 
 def _ranges(value: Any, argument: str, most: int) -> IntArray:

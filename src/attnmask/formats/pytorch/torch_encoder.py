@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from attnmask.compiler.algebra import intersect
+from attnmask.compiler.columns import rows_asked
 from attnmask.compiler.plan import Plan, plan_from_dense
 from attnmask.compiler.plan import compile as compile_mask
-from attnmask.compiler.runs import Runs, check_pair_count, runs_from_dense
+from attnmask.compiler.runs import Runs, check_pair_count
 from attnmask.compiler.structure.facts import causal_offset, is_full
 from attnmask.compiler.structure.sequences import keys_seen, padded_sequences, union_of_items
 from attnmask.conventions import Align, BoolArray, IntArray, masked_out_from_attends
@@ -50,9 +51,10 @@ def refusals(plan: Plan, *, form: str = "padded", num_heads: int | None = None, 
             reasons.append("it is not all first tokens of each item: beside a nested tensor the encoder takes no mask")
         return reasons
     reasons += reasons_against_empty_rows(plan, EMPTY_ROWS)
-    if plan.B > 1 and plan.H == 1 and num_heads is None and _factors(plan) is None:
+    factors = cache(lambda: _factors(plan))
+    if plan.B > 1 and plan.H == 1 and num_heads is None and factors() is None:
         reasons.append("it differs between items by more than padding: that takes a mask per head; give num_heads=")
-    return reasons + reasons_against_pairs(plan, lambda: (found := _factors(plan)) is not None and is_full(found[0]))
+    return reasons + reasons_against_pairs(plan, lambda: (found := factors()) is not None and is_full(found[0]))
 
 
 def lower(
@@ -169,10 +171,15 @@ def _factors(plan: Plan) -> tuple[Runs, BoolArray] | None:
         return None
     if b == 1:
         return runs, np.ones((1, runs.keys), dtype=bool)
-    pairs = union_of_items(runs)
     keys = keys_seen(runs)
-    both = intersect([pairs.broadcast_to(runs.shape), runs_from_dense(keys[:, None, None]).broadcast_to(runs.shape)])
-    return (pairs, keys) if both == runs else None
+    before = np.pad(np.cumsum(keys, axis=1), [(0, 0), (1, 0)])
+    pairs = runs
+    for part in map(runs.of_queries, rows_asked(runs)):
+        pairs = union_of_items(part)
+        # It holds the set: the tokens of each item leave no more of it if there are as many pairs.
+        if sum(int((own[pairs.stops] - own[pairs.starts]).sum()) for own in before) != part.pairs:
+            return None
+    return pairs, keys
 
 
 def _nested(plan: Plan) -> IntArray | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attnmask.conventions import IntArray
 from attnmask.mask.expression import KeyRange
@@ -37,18 +39,23 @@ class RunTable:
         Returns:
             Counts, of the shape of ``row``, flat starts, flat stops.
         """
-        first, counts = self.reached(row, low, high)
+        known = np.clip(row, 0, len(self._begins) - 2)
+        first, after = self._begins[known], self._begins[known + 1]
+        # All rows on one line: those of a row within a range are neighbours. A search costs more than all else.
+        apart = self.keys + 1
+        if low.max(initial=0) > 0:
+            first = np.searchsorted(self.rows * apart + self.stops, row * apart + np.clip(low, 0, self.keys), "right")
+        if high.min(initial=self.keys) < self.keys:
+            after = np.searchsorted(self.rows * apart + self.starts, row * apart + np.clip(high, 0, self.keys), "left")
+        counts = np.where(row >= 0, np.maximum(after - first, 0), 0)
         which = ragged_indices(first.reshape(-1), counts.reshape(-1))
         return counts, self.starts[which], self.stops[which]
 
-    def reached(self, row: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
-        """The first of these runs, and how many they are, of the same."""
-        # All rows on one line: those of a row within a range are neighbours.
-        apart = self.keys + 1
-        line, own = self.rows * apart, row * apart
-        first = np.searchsorted(line + self.stops, own + np.clip(low, 0, self.keys), side="right")
-        after = np.searchsorted(line + self.starts, own + np.clip(high, 0, self.keys), side="left")
-        return first, np.where(row >= 0, np.maximum(after - first, 0), 0)
+    @cached_property
+    def _begins(self) -> NDArray[np.int64]:
+        """Where the runs of each row begin, and twice where the last ones end: for rows behind them too."""
+        ends = np.cumsum(np.bincount(self.rows))
+        return np.concatenate([[0], ends, ends[-1:] if len(ends) else [0]])
 
 
 def table_of(counts: IntArray, starts: IntArray, stops: IntArray, keys: int) -> RunTable:
