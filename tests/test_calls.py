@@ -27,7 +27,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "lift three": (lambda: am.lift("dense", [[1]], 3), r"too many positional"),
     "option": (lambda: CAUSAL.to("dense", dtype="int8"), r"there is no option 'dtype'"),
     "no bool": (lambda: CAUSAL.to("hf_2d", causal="False"), r"causal is 'False'(.|\n)*give True or False"),
-    "formats": (lambda: am.causal().formats(), r"the plan is Causal(.|\n)*compile the mask"),
+    "formats": (lambda: CAUSAL.formats("sdpa"), r"positional argument(.|\n)*Plan.formats\(\)"),
     "audit mask": (lambda: am.audit(torch.nn.Linear(2, 2), mask="causal()"), r"mask is 'causal\(\)'"),
     "audit mode": (lambda: am.audit(torch.nn.Linear(2, 2), mode="causal"), r"mode is 'causal', and a model is given"),
     "audit of a mask": (lambda: am.audit(am.causal()), r"Causal is no torch module"),

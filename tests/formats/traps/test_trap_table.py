@@ -17,7 +17,10 @@ from attnmask.formats.kernels import xformers_classes as bias
 from attnmask.formats.shared import window_units as windows
 from attnmask.formats.shared.window_units import HfPath, Window
 
-FILES = [Path(__file__).with_name("test_traps.py"), Path(__file__).parents[1] / "conformance" / "test_traps.py"]
+FILES = [
+    Path(__file__).with_name("test_format_traps.py"),
+    Path(__file__).parents[2] / "conformance" / "test_library_traps.py",
+]
 W, LONG = 4, 41
 
 
