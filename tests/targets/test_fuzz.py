@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -176,10 +177,13 @@ VALUES = [
 ]
 # Splash's masks are objects of JAX, which look at what they are made of themselves.
 NAMES = [name for name, of in VARIANTS.items() if of.target != "splash"]
-FORMS = {
-    name: [plan for plan in PLANS.values() if not import_module(TARGETS[of.target]).refusals(plan, **of.options(plan))]
-    for name, of in VARIANTS.items()
-}
+
+
+@cache
+def held_by(name: str) -> list[am.Plan]:
+    """The plans that have this form."""
+    of = VARIANTS[name]
+    return [plan for plan in PLANS.values() if not import_module(TARGETS[of.target]).refusals(plan, **of.options(plan))]
 
 
 def outcome(name: str, form: Any, plan: am.Plan) -> am.Plan | None:
@@ -204,7 +208,7 @@ def outcome(name: str, form: Any, plan: am.Plan) -> am.Plan | None:
 
 def draw_form(name: str, data: st.DataObject) -> tuple[Any, am.Plan]:
     """A valid form, and what it means."""
-    plan = data.draw(st.sampled_from(FORMS[name]))
+    plan = data.draw(st.sampled_from(held_by(name)))
     return lower(plan, VARIANTS[name].target, **VARIANTS[name].options(plan)), plan
 
 
