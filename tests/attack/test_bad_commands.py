@@ -215,7 +215,6 @@ def test_a_bad_command_line_is_one_message_and_exit_code_2(folder: Path) -> None
         ["draw", "causal()", "--q", "x"],
         ["bench", "causal()", "--dim", "0"],
         ["audit", "--all-transformers", "--processes", "0"],
-        ["encode", "absent.txt", "--model", "m", "--out", "a.npy"],
         ["nonesuch"],
     ],
     ids=lambda arguments: " ".join(arguments)[:30],
