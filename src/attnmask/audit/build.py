@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from attnmask.audit.declared import is_causal, layers_of_config
 from attnmask.audit.factories import made_by
+from attnmask.audit.global_state import one_thread_if_tiny
 from attnmask.audit.influence import influences
 from attnmask.audit.outputs import output_name, text_of
 from attnmask.audit.positions import tables_of
@@ -79,12 +80,13 @@ def subject_of(
     )
     if not subject.is_transformers and "decoder_input_ids" in subject.takes:
         subject.kind = Kind.ENCODER_DECODER
-    _choose_output(subject)
-    if kind is None and subject.kind is not Kind.ENCODER_DECODER:
-        subject.kind = _measured_kind(subject)
-    subject.layers = _layers(subject, mask)
-    subject.implementations = _implementations(subject)
-    subject = in_double(subject)
+    with one_thread_if_tiny(model):
+        _choose_output(subject)
+        if kind is None and subject.kind is not Kind.ENCODER_DECODER:
+            subject.kind = _measured_kind(subject)
+        subject.layers = _layers(subject, mask)
+        subject.implementations = _implementations(subject)
+        subject = in_double(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
     return subject
