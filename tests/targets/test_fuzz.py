@@ -212,7 +212,7 @@ def draw_form(name: str, data: st.DataObject) -> tuple[Any, am.Plan]:
     return lower(plan, VARIANTS[name].target, **VARIANTS[name].options(plan)), plan
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("name", NAMES)
 def test_a_broken_array_is_read_as_a_set_or_refused(name: str, data: st.DataObject) -> None:
@@ -224,7 +224,7 @@ def test_a_broken_array_is_read_as_a_set_or_refused(name: str, data: st.DataObje
     outcome(name, with_part(form, path, mutation(numpy_of(part_at(form, path)), data)), plan)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_never_a_mask_is_refused(name: str, data: st.DataObject) -> None:
@@ -239,7 +239,7 @@ def test_what_is_never_a_mask_is_refused(name: str, data: st.DataObject) -> None
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.data())
 @pytest.mark.parametrize("name", NAMES)
 def test_any_value_in_place_of_a_part_is_read_as_a_set_or_refused(name: str, data: st.DataObject) -> None:
