@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,9 @@ import attnmask as am
 from attnmask.execute.native import kernel_cache as cache
 from attnmask.execute.native import kernel_library as build
 
-# Compiles without optimisation, which takes half the time, and reports as JSON.
 CALL = """
 import json, sys, warnings
 import torch, attnmask as am
-from attnmask.execute.native import build
-build.FLAGS = ("-O0", *build.FLAGS[1:])
 q = torch.randn(1, 2, 40, 8, generator=torch.Generator().manual_seed(0))
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -29,6 +27,7 @@ right = all(torch.allclose(out, want, rtol=1e-5, atol=1e-6) for out in outs)
 said = [str(each.message) for each in caught]
 print(json.dumps([str(am.compile(am.causal(), q=40).backend_for(q)), right, said]))
 """
+Ask = Callable[..., tuple[str, bool, list[str]]]
 
 
 def _start(cache: Path, **environment: str) -> subprocess.Popen[str]:
@@ -42,8 +41,25 @@ def _answer(process: subprocess.Popen[str]) -> tuple[str, bool, list[str]]:
     return backend, right, warned
 
 
-def test_without_a_compiler(tmp_path: Path) -> None:
-    backend, right, warned = _answer(_start(tmp_path, PATH="", CXX=""))
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Ask]:
+    """The same in this process, for what loads no kernel: as if attention had not been called yet."""
+
+    def answer(**environment: str) -> tuple[str, bool, list[str]]:
+        for name, value in {"XDG_CACHE_HOME": str(tmp_path), **environment}.items():
+            monkeypatch.setenv(name, value)
+        build._load.cache_clear()
+        exec(CALL, {})
+        backend, right, warned = json.loads(capsys.readouterr().out)
+        return backend, right, warned
+
+    yield answer
+    monkeypatch.undo()
+    build._load.cache_clear()
+
+
+def test_without_a_compiler(ask: Ask) -> None:
+    backend, right, warned = ask(PATH="", CXX="")
     assert backend == "tiled (native: the native kernel cannot be built)"
     assert right
     assert len(warned) == 1
@@ -51,20 +67,33 @@ def test_without_a_compiler(tmp_path: Path) -> None:
     assert "apt-get install g++" in warned[0]
 
 
-def test_with_a_compiler_that_fails(tmp_path: Path) -> None:
+def test_with_a_compiler_that_fails(tmp_path: Path, ask: Ask) -> None:
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\necho 'x.h:1: fatal error: no such thing' >&2\nexit 1\n")
     broken.chmod(0o755)
-    backend, right, warned = _answer(_start(tmp_path, CXX=str(broken)))
+    backend, right, warned = ask(CXX=str(broken))
     assert backend.startswith("tiled")
     assert right
     assert len(warned) == 1
     assert "fatal error: no such thing" in warned[0]
 
 
-@pytest.mark.slow
-def test_two_processes_at_once_and_a_third_that_finds_it_made(tmp_path: Path) -> None:
-    for process in [_start(tmp_path), _start(tmp_path)]:
+@pytest.fixture
+def quick(tmp_path: Path) -> str:
+    """A compiler that needs no minute: it hands out the kernel that the real one made for the other tests."""
+    folder = cache.cache_folder()
+    assert build.what_is_missing() is None
+    made = cache.kept_libraries(folder, f"attention-{build._key()}") if folder else []
+    if not made:  # this machine keeps none
+        return ""
+    compiler = tmp_path / "quick"
+    compiler.write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done; sleep 1; cp "{made[0]}" "$2"\n')
+    compiler.chmod(0o755)
+    return str(compiler)
+
+
+def test_two_processes_at_once_and_a_third_that_finds_it_made(tmp_path: Path, quick: str) -> None:
+    for process in [_start(tmp_path, CXX=quick), _start(tmp_path, CXX=quick)]:
         assert _answer(process) == ("native", True, [])
     kept = list((tmp_path / "attnmask").iterdir())
     assert 1 <= len(kept) <= 2
@@ -72,10 +101,9 @@ def test_two_processes_at_once_and_a_third_that_finds_it_made(tmp_path: Path) ->
     assert _answer(_start(tmp_path, PATH="", CXX="")) == ("native", True, [])
 
 
-@pytest.mark.slow
-def test_a_cache_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_written(tmp_path: Path, quick: str) -> None:
     (tmp_path / "file").write_text("")
-    backend, right, warned = _answer(_start(tmp_path / "file", TMPDIR=str(tmp_path)))
+    backend, right, warned = _answer(_start(tmp_path / "file", TMPDIR=str(tmp_path), CXX=quick))
     assert (backend, right) == ("native", True)
     assert len(warned) == 1
     assert "set XDG_CACHE_HOME" in warned[0]
@@ -130,12 +158,12 @@ FAKES = {
 
 
 @pytest.mark.parametrize("name", FAKES)
-def test_a_compiler_that_fails_in_any_way(name: str, tmp_path: Path) -> None:
+def test_a_compiler_that_fails_in_any_way(name: str, tmp_path: Path, ask: Ask) -> None:
     script, said = FAKES[name]
     compiler = tmp_path / "fake compiler"
     compiler.write_text(f"#!/bin/sh\n{script}\n")
     compiler.chmod(0o755)
-    backend, right, warned = _answer(_start(tmp_path, CXX=f"'{compiler}'"))
+    backend, right, warned = ask(CXX=f"'{compiler}'")
     assert backend == "tiled (native: the native kernel cannot be built)"
     assert right
     assert len(warned) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -205,6 +206,7 @@ VARIANTS |= {
 }
 
 
+@cache
 def plans() -> dict[str, am.Plan]:
     """Every kind on every shape."""
     return {

@@ -14,6 +14,9 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# Parameters.
+TINY = 5_000_000
+
 
 @contextmanager
 def global_state_kept() -> Generator[None]:
@@ -50,6 +53,20 @@ def _set_threads(count: int) -> None:
 
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
+
+
+@contextmanager
+def one_thread_if_tiny(model: nn.Module) -> Generator[None]:
+    """Threads wait for each other longer than small tensors take."""
+    import torch
+
+    threads = torch.get_num_threads()
+    is_tiny = sum(parameter.numel() for parameter in model.parameters()) < TINY
+    torch.set_num_threads(1 if is_tiny else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
-import torch
-
+from attnmask.auditing.global_state import one_thread_if_tiny
 from attnmask.auditing.measure.probe_context import Context
 from attnmask.auditing.probes import PROBES
 from attnmask.auditing.recording.model_traces import shown_run
@@ -41,17 +40,12 @@ def report_of(
     started = time.perf_counter()
     context = Context(subject)
     findings: list[Finding] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if _is_tiny(subject) else threads)
-    try:
-        with quiet(), without_dropout(subject.model):
-            for number, probe in enumerate(chosen):
-                findings += _of_probe(probe, context)
-                if progress is not None:
-                    progress(number + 1, len(chosen))
-            layers = context.layers(*shown_run(subject))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread_if_tiny(subject.model), quiet(), without_dropout(subject.model):
+        for number, probe in enumerate(chosen):
+            findings += _of_probe(probe, context)
+            if progress is not None:
+                progress(number + 1, len(chosen))
+        layers = context.layers(*shown_run(subject))
     judged = tuple(_as_expected(finding, expect or {}) for finding in findings)
     declared = tuple(repr(mask) if mask is not None else "not declared" for mask in subject.layers or ())
     return Report(subject.name, judged, time.perf_counter() - started, _versions(), declared, layers)
@@ -106,11 +100,6 @@ def _as_expected(finding: Finding, expect: Mapping[str, str]) -> Finding:
         if name.replace("_", " ") in (finding.probe, f"{side} padding"):
             return replace(finding, verdict=Verdict.BY_DESIGN, cause=f"declared: {why}")
     return finding
-
-
-def _is_tiny(subject: Subject) -> bool:
-    # Threads wait for each other longer than small tensors take.
-    return sum(p.numel() for p in subject.model.parameters()) < 5_000_000
 
 
 def _versions() -> dict[str, str]:

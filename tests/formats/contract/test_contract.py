@@ -97,7 +97,7 @@ def arrays(draw: st.DrawFn) -> NDArray[np.bool_]:
     return bools(draw, b, h, draw(st.integers(0, 5)), draw(st.integers(0, 5)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(arrays())
 @pytest.mark.parametrize("name", VARIANTS)
 def test_any_array_comes_back(name: str, array: NDArray[np.bool_]) -> None:
@@ -111,7 +111,7 @@ def test_any_array_comes_back(name: str, array: NDArray[np.bool_]) -> None:
         assert found in ("expressed", "refused")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases())
 @pytest.mark.parametrize("name", [*PARTIAL, "sdpa"])
 def test_any_composed_mask_comes_back(name: str, case: tuple) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import attnmask as am
 from attnmask.compiler.plan import plan_from_dense
 from attnmask.formats import lift, lower
-from attnmask.formats.huggingface import hf_sliding_window
+from attnmask.formats.huggingface import hf_position_ids, hf_sliding_window
+from attnmask.formats.kernels import cudnn, xformers
 from attnmask.formats.kernels import xformers_classes as bias
 from attnmask.formats.kernels.flash_varlen import Varlen
 
@@ -166,7 +167,7 @@ def test_cudnn_refuses_only_what_no_options_mean() -> None:
         )
     }
     for plan in all_plans(3):
-        assert bool(plan.formats()["cudnn"]) == (plan not in readable), plan.runs.to_dense().astype(int)
+        assert bool(cudnn.refusals(plan)) == (plan not in readable), plan.runs.to_dense().astype(int)
 
 
 @pytest.mark.parametrize("path", ["mask", "flash"])
@@ -183,7 +184,7 @@ def test_hf_position_ids_refuses_only_what_no_positions_mean() -> None:
     restarts = product([0, 1], repeat=2)
     readable = {lift("hf_position_ids", [[0, 0 if a else 1, 0 if b else (1 if a else 2)]]) for a, b in restarts}
     for plan in all_plans(3):
-        assert bool(plan.formats()["hf_position_ids"]) == (plan not in readable)
+        assert bool(hf_position_ids.refusals(plan)) == (plan not in readable)
 
 
 def test_xformers_refuses_only_what_no_bias_means() -> None:
@@ -218,7 +219,7 @@ def test_xformers_refuses_only_what_no_bias_means() -> None:
     }
     for plan in all_plans(3):
         if plan.empty_rows == 0:
-            assert bool(plan.formats()["xformers"]) == (plan not in readable), plan.runs.to_dense().astype(int)
+            assert bool(xformers.refusals(plan)) == (plan not in readable), plan.runs.to_dense().astype(int)
 
 
 def test_a_form_that_is_read_wrongly_is_seen() -> None:

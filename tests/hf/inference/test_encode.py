@@ -86,7 +86,7 @@ def test_the_order_of_the_texts_does_not_matter(seed: int, minilm: Any) -> None:
 
 
 def test_the_real_minilm(minilm: Any) -> None:
-    texts = [each.text for each in stdlib_docstrings()[::120]]
+    texts = [each.text for each in stdlib_docstrings()[::360]]
     model, tokenizer = minilm
     with pytest.warns(am.hf.TruncationWarning):
         vectors = am.hf.encode(model, tokenizer, texts, "mean", max_length=100, token_budget=512)

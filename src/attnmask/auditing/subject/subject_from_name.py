@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attnmask.auditing.expected.declared_masks import is_causal, layers_of_config
+from attnmask.auditing.global_state import one_thread_if_tiny
 from attnmask.auditing.measure.influence import influences
 from attnmask.auditing.recording.layer_sets import calls_of
 from attnmask.auditing.subject.absolute_positions import tables_of
@@ -79,12 +80,13 @@ def subject_of(
     )
     if not subject.is_transformers and "decoder_input_ids" in subject.takes:
         subject.kind = Kind.ENCODER_DECODER
-    _choose_output(subject)
-    if kind is None and subject.kind is not Kind.ENCODER_DECODER:
-        subject.kind = _measured_kind(subject)
-    subject.layers = _layers(subject, mask)
-    subject.implementations = _implementations(subject)
-    subject = in_double(subject)
+    with one_thread_if_tiny(model):
+        _choose_output(subject)
+        if kind is None and subject.kind is not Kind.ENCODER_DECODER:
+            subject.kind = _measured_kind(subject)
+        subject.layers = _layers(subject, mask)
+        subject.implementations = _implementations(subject)
+        subject = in_double(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
     return subject

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ from attnmask.execute.tiles.rectangles import Slabs
 from attnmask.hf.implementation.interface import attention_of_layer, mask_of_call, refuse_unless_exact
 from attnmask.hf.implementation.model_mask import NAME, ModelMask
 from attnmask.hf.implementation.transformers_patches import replace_attribute
+
+Attention = Callable[..., Tensor]
 
 
 class PositionBias:
@@ -64,6 +66,8 @@ def documents_by_length(plan: Plan) -> list[tuple[int, Int64]] | None:
     return [(int(length), starts[lengths == length]) for length in np.unique(lengths)[::-1]]
 
 
+# As for other models: nothing in it can be traced.
+@cast(Callable[[Attention], Attention], torch.compiler.disable)
 def attention_with_bias(q: Tensor, k: Tensor, v: Tensor, mask: ModelMask, bias: PositionBias) -> Tensor:
     """Softmax attention over the pairs of a mask, with a bias of the distance on the scores.
 
