@@ -52,11 +52,10 @@ def rows_and_keys(domain: Domain) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @MANY
 @given(kinds_and_others())
-def test_full_and_empty_are_what_they_say(case: tuple[Domain, am.Mask]) -> None:
+def test_full_is_what_it_says(case: tuple[Domain, am.Mask]) -> None:
     domain, mask = case
     runs, dense = plan_of(mask, domain).runs, set_of(mask, domain)
     assert facts.is_full(runs) == dense.all()
-    assert facts.is_empty(runs) == (not dense.any())
 
 
 @MANY
@@ -139,23 +138,6 @@ def first_item(domain: Domain, mask: am.Mask) -> tuple[NDArray[np.bool_], Runs]:
 
 
 @MANY
-@given(kinds_and_others())
-def test_padding_lengths_are_those_of_the_keys(case: tuple[Domain, am.Mask]) -> None:
-    domain, mask = case
-    dense, runs = first_item(domain, mask)
-    found = facts.padding_lengths(runs)
-    _, keys = rows_and_keys(domain)
-    right = [n for n in range(domain.K + 1) if (dense == (keys < n)).all()]
-    left = [n for n in range(domain.K + 1) if (dense == (keys >= domain.K - n)).all()]
-    if right:
-        assert found == ("right", right)
-    elif left:
-        assert found == ("left", left)
-    else:
-        assert found is None
-
-
-@MANY
 @given(kinds_and_others(), st.sampled_from([None, am.chunked(2), am.causal() & am.chunked(3), am.chunked(1)]))
 def test_chunk_size_is_one_that_gives_the_set(case: tuple[Domain, am.Mask], known: am.Mask | None) -> None:
     domain, mask = case[0], case[1] if known is None else known
@@ -170,46 +152,6 @@ def test_chunk_size_is_one_that_gives_the_set(case: tuple[Domain, am.Mask], know
     assert found in [*fitting, None]
     # Where only one chunk begins inside, its size need not show; from position 0 on it does.
     assert found is not None or not fitting or domain.offset or not dense[:, 1:][~dense[:, :-1]].any()
-
-
-@MANY
-@given(kinds_and_others(), st.lists(st.integers(0, 6), min_size=1, max_size=3))
-def test_prefix_lengths_give_the_set(case: tuple[Domain, am.Mask], lengths: list[int]) -> None:
-    domain, mask = case
-    for one in (mask, am.causal() | am.prefix(lengths[:1])):
-        plan = (
-            am.compile(one, q=domain.Q, k=domain.K, offset=domain.offset) if one is not mask else plan_of(mask, domain)
-        )
-        found = facts.prefix_lengths(plan.runs, plan.offset)
-        if found is not None:
-            again = am.compile(am.causal() | am.prefix(found), q=plan.Q, k=plan.K, offset=plan.offset)
-            assert again == plan
-        else:
-            assert one is mask or plan.Q == 0
-
-
-@MANY
-@given(
-    st.lists(st.lists(st.integers(1, 5), min_size=2, max_size=4), min_size=1, max_size=3),
-    st.sampled_from([am.full(), am.causal(), am.window(left=2, right=0), am.window(left=1, right=1)]),
-)
-def test_packed_documents_are_found_with_what_is_inside(lengths: list[list[int]], inside: am.Mask) -> None:
-    total = max(map(sum, lengths))
-    plan = am.compile(inside & am.documents(lengths=lengths), q=total)
-    found = facts.packed_documents(plan.runs)
-    assert found is not None
-    ids, within = found
-    assert am.compile(within & am.documents(ids=ids), q=total) == plan
-
-
-@MANY
-@given(kinds_and_others())
-def test_packed_documents_are_never_wrong(case: tuple[Domain, am.Mask]) -> None:
-    domain, mask = case
-    plan = plan_of(mask, domain)
-    found = facts.packed_documents(plan.runs)
-    if found is not None:
-        assert am.compile(found[1] & am.documents(ids=found[0]), q=plan.Q, batch=plan.B) == plan
 
 
 @MANY

@@ -13,7 +13,7 @@ from attnmask.errors import ArgumentError
 from attnmask.execute.cuda.flex_attention import DTYPES as FLEX_DTYPES
 from attnmask.execute.cuda.flex_attention import LEAST_WIDTH
 from attnmask.execute.cuda.varlen_attention import DTYPES as VARLEN_DTYPES
-from attnmask.execute.cuda.varlen_attention import MOST_WIDTH, packing_from_plan
+from attnmask.execute.cuda.varlen_attention import MOST_WIDTH, form_from_plan
 from attnmask.execute.native.kernel_library import what_is_missing
 from attnmask.execute.native.native_attention import DTYPES
 from attnmask.execute.surroundings import transform_around
@@ -129,7 +129,7 @@ def _against_varlen(call: Call) -> list[str]:
         "there are weights": call.weighted,
     }
     reasons = [*_against_kernels(call), *(reason for reason, holds in found.items() if holds)]
-    return reasons if reasons or packing_from_plan(call.plan) else ["the set is not packed documents"]
+    return reasons if reasons or form_from_plan(call.plan, q.shape[0]) else ["the set is not packed documents"]
 
 
 def _against_flex(call: Call) -> list[str]:

@@ -15,7 +15,7 @@ from torch.nn.attention.flex_attention import flex_attention
 import attnmask as am
 from attnmask.compiler.plan import Plan
 from attnmask.execute.backend_choice import Call, backend_of
-from attnmask.execute.cuda.varlen_attention import packing_from_plan
+from attnmask.execute.cuda.varlen_attention import form_from_plan
 from attnmask.execute.dispatch import ON_CUDA
 from attnmask.execute.nonfinite_guard import guarded
 from tests.execute.peers import tensors
@@ -143,7 +143,7 @@ def test_varlen_gives_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=str,
 )
 def test_varlen_takes_packed_documents_alone(mask: am.Mask, fits: bool) -> None:
-    assert (packing_from_plan(am.compile(mask, q=100)) is not None) == fits
+    assert (form_from_plan(am.compile(mask, q=100), 1) is not None) == fits
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,15 @@ from attnmask.compiler.columns import masked_runs_per_column
 from attnmask.compiler.runs import Runs, runs_from_single
 from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.compiler.structure.outline import Outline
-from attnmask.compiler.structure.recognise import band_guesses, chunk_size_guesses, document_guess, is_set
-from attnmask.conventions import BoolArray, IntArray, Side
-from attnmask.mask.atoms import causal, chunked, documents, full, prefix, window
+from attnmask.compiler.structure.recognise import chunk_size_guesses, is_set
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.mask.atoms import causal, chunked, documents, window
 from attnmask.mask.domain import Domain
-from attnmask.mask.expression import Mask
 
 
 def is_full(runs: Runs) -> bool:
     """Whether every query attends to every key."""
     return runs.pairs == runs.rows * runs.keys
-
-
-def is_empty(runs: Runs) -> bool:
-    """Whether no query attends to any key."""
-    return len(runs.starts) == 0
 
 
 def causal_offset(runs: Runs) -> int | None:
@@ -92,27 +86,6 @@ def document_ids(runs: Runs) -> IntArray | None:
     return ids if expected == runs else None
 
 
-def padding_lengths(runs: Runs) -> tuple[Side, IntArray] | None:
-    """The side on which keys are padded, and the tokens of each item, int64 (B,); None if it is no such set."""
-    tokens = key_mask(runs)
-    if tokens is None:
-        return None
-    lengths, index = tokens.sum(axis=1), np.arange(runs.keys, dtype=np.int64)
-    if (tokens == (index < lengths[:, None])).all():
-        return Side.RIGHT, lengths
-    return (Side.LEFT, lengths) if (tokens == (index >= runs.keys - lengths[:, None])).all() else None
-
-
-def prefix_lengths(runs: Runs, offset: int) -> IntArray | None:
-    """The keys that all queries of an item see, int64 (B,), in a set that is causal but for them."""
-    _, h, q = runs.shape
-    if h != 1 or q == 0:
-        return None
-    outline = Outline(runs, offset)
-    lengths = outline.stop[:, 0]
-    return lengths if is_set(causal() | prefix(lengths), outline) else None
-
-
 def chunk_size(runs: Runs, offset: int) -> int | None:
     """The positions of a chunk, where queries see their own chunk alone, all of it or up to themselves."""
     if runs.shape[1] != 1 or not runs.one_per_row:
@@ -121,20 +94,6 @@ def chunk_size(runs: Runs, offset: int) -> int | None:
         if any(is_set(mask, Outline(runs, offset)) for mask in (chunked(size), causal() & chunked(size))):
             return size
     return None
-
-
-def packed_documents(runs: Runs) -> tuple[IntArray, Mask] | None:
-    """The document of each position, int64 (B, S), -1 for none, and what holds inside: full, causal or a window."""
-    if runs.shape[1] != 1 or is_empty(runs):
-        return None
-    outline = Outline(runs, 0)
-    ids = document_guess(outline)
-    if ids is None:
-        return None
-    insides = [full(), *band_guesses(outline)]
-    fitting = (inside for inside in insides if is_set(inside & documents(ids=ids), outline))
-    inside = next(fitting, None)
-    return None if inside is None else (ids, inside)
 
 
 def most_runs_per_row(runs: Runs) -> int:

@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from attnmask.compiler.plan import Plan
-from attnmask.compiler.runs_from_mask import runs_from_mask
-from attnmask.compiler.structure.facts import packed_documents, window_sides
-from attnmask.conventions import IntArray
 from attnmask.execute.folding import of_one_width
-from attnmask.mask.domain import Domain
-from attnmask.mask.tables.lookup_tables import int32_from
+from attnmask.formats.kernels import flash_varlen
 
 DTYPES = (torch.float16, torch.bfloat16)
 MOST_WIDTH = 256
 
 
-@dataclass(frozen=True)
-class Packing:
-    """Documents one after the other.
-
-    ``tokens`` are the indices of their tokens among all B x S, ``bounds`` where each begins and the last ends, and
-    ``window`` is what a token sees of its own document to the left and to the right, -1 for all.
-    """
-
-    tokens: IntArray
-    bounds: IntArray
-    window: tuple[int, int]
-
-    def bounds_of(self, copies: int) -> IntArray:
-        """The bounds of these documents so many times, int32."""
-        begins = self.bounds[:-1] + np.arange(copies)[:, None] * self.bounds[-1]
-        return int32_from(np.append(begins.reshape(-1), copies * self.bounds[-1]))
-
-
 @lru_cache(maxsize=32)
-def packing_from_plan(plan: Plan) -> Packing | None:
-    """The documents that a plan is made of, with all, causal or a window inside each; None if it is another set."""
-    found = packed_documents(plan.runs) if plan.Q == plan.K else None
-    if found is None:
+def form_from_plan(plan: Plan, batch: int) -> flash_varlen.Varlen | None:
+    """The arguments of the kernel, on the CPU; None unless queries and keys are the same packed documents."""
+    if plan.Q != plan.K or flash_varlen.refusals(plan):
         return None
-    ids, inside = found
-    sides = window_sides(runs_from_mask(inside, Domain(1, 1, plan.Q, plan.K)), 0)
-    ids = np.pad(ids, ((0, 0), (0, plan.Q - ids.shape[1])), constant_values=-1)
-    tokens = np.flatnonzero(ids >= 0)
-    document = (ids + np.arange(len(ids))[:, None] * (ids.max() + 1)).reshape(-1)[tokens]
-    begins = np.diff(document, prepend=-1) != 0
-    if sides is None or (~begins & (np.diff(tokens, prepend=-1) != 1)).any():
-        return None
-    left, right = (-1 if side is None else side for side in sides)
-    return Packing(tokens, np.append(np.flatnonzero(begins), len(tokens)), (left, right))
+    form = flash_varlen.lower(plan, library="torch", batch=batch)
+    same = torch.equal(form.arguments["cu_seq_q"], form.arguments["cu_seq_k"])
+    return form if same and len(form.indices_q) else None
 
 
 def attention_by_varlen(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: float) -> tuple[Tensor, Tensor]:
@@ -65,27 +33,23 @@ def attention_by_varlen(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: floa
     """
     from torch.nn.attention.varlen import AuxRequest, varlen_attn
 
-    packing = cast(Packing, packing_from_plan(plan))
-    lines = np.arange(q.shape[0] if plan.B == 1 else 1)[:, None] * plan.Q
-    tokens = torch.from_numpy((packing.tokens + lines).reshape(-1)).to(q.device)
-    bounds = torch.from_numpy(packing.bounds_of(len(lines))).to(q.device)
-    longest = int(np.diff(packing.bounds).max())
-    packed = tuple(_packed(x, tokens) for x in of_one_width(q, k, v, multiple=8))
+    form = cast(flash_varlen.Varlen, form_from_plan(plan, q.shape[0]))
+    queries, keys = form.indices_q.to(q.device), form.indices_k.to(q.device)
+    wide = of_one_width(q, k, v, multiple=8)
+    packed = tuple(_packed(x, tokens) for x, tokens in zip(wide, (queries, keys, keys), strict=True))
+    bounds = {name: form.arguments[name].to(q.device) for name in ("cu_seq_q", "cu_seq_k")}
     out, lse = cast(
         tuple[Tensor, Tensor],
         varlen_attn(
             *cast(tuple[Tensor, Tensor, Tensor], packed),
-            bounds,
-            bounds,
-            longest,
-            longest,
+            **(form.arguments | bounds),
             return_aux=AuxRequest(lse=True),
             scale=scale,
-            window_size=packing.window,
             enable_gqa=q.shape[1] != k.shape[1],
         ),
     )
-    return _unpacked(out, q, tokens, 0.0)[..., : v.shape[-1]], _unpacked(lse.T.detach(), q, tokens, -torch.inf)
+    out, lse = _unpacked(out, q, queries, 0.0), _unpacked(lse.T.detach(), q, queries, -torch.inf)
+    return out[..., : v.shape[-1]], lse
 
 
 def _packed(x: Tensor, tokens: Tensor) -> Tensor:
