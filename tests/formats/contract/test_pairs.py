@@ -8,8 +8,8 @@ import pytest
 
 import attnmask as am
 from attnmask.formats import lift, lower
-from tests.formats.cases import KINDS, SHAPES, VARIANTS, plans
-from tests.formats.contract.test_contract import CONTRACT
+from tests.formats.cases import KINDS, VARIANTS, plans
+from tests.formats.contract.pages import shapes_that_can
 
 PLANS = plans()
 
@@ -22,14 +22,13 @@ def through(name: str, plan: am.Plan) -> am.Plan:
 
 def able(kind: str, shape: str) -> dict[str, str]:
     """The formats that can hold a set, each with the first of its variants that can."""
-    place = list(SHAPES).index(shape)
-    names = [name for name, cells in CONTRACT.items() if cells[kind][place] == "+"]
+    names = [name for name in VARIANTS if shape in shapes_that_can(name, kind)]
     return {VARIANTS[name].format: name for name in reversed(names)}
 
 
 # Pairs that meet: packed position ids and encoders have as many queries as keys.
 @pytest.mark.parametrize(("shape", "pairs"), [("square", 20 * 19), ("wide, at the end", 18 * 17)])
-def test_every_pair_of_targets_that_can_hold_a_set_hands_it_on(shape: str, pairs: int) -> None:
+def test_every_pair_of_formats_that_can_hold_a_set_hands_it_on(shape: str, pairs: int) -> None:
     handed_on: set[tuple[str, str]] = set()
     for turn, kind in enumerate(KINDS):
         plan, forms = PLANS[f"{kind}, {shape}"], able(kind, shape)
