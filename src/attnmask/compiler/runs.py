@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,11 @@ class Runs:
 
     def __hash__(self) -> int:
         return hash((self.shape, self.keys, self.starts.tobytes(), self.stops.tobytes()))
+
+    @cached_property
+    def found(self) -> dict[Any, Any]:
+        """What functions of ``compiler/structure`` found the set to be; they fill it, see ``remembered``."""
+        return {}
 
     @property
     def rows(self) -> int:

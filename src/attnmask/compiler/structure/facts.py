@@ -13,6 +13,7 @@ from attnmask.compiler.runs import Runs, runs_from_single
 from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.compiler.structure.outline import Outline
 from attnmask.compiler.structure.recognise import chunk_size_guesses, is_set
+from attnmask.compiler.structure.remembered import remembered
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.atoms import causal, chunked, documents, window
 from attnmask.mask.domain import Domain
@@ -23,6 +24,7 @@ def is_full(runs: Runs) -> bool:
     return runs.pairs == runs.rows * runs.keys
 
 
+@remembered
 def causal_offset(runs: Runs) -> int | None:
     """The offset under which the set is causal: row i attends iff k <= i + offset.
 
@@ -43,6 +45,7 @@ def causal_offset(runs: Runs) -> int | None:
     return offset if runs == expected else None
 
 
+@remembered
 def window_sides(runs: Runs, offset: int) -> tuple[int | None, int | None] | None:
     """The (left, right) of the window that the set is, for queries at row + offset; None if it is none.
 
@@ -64,6 +67,7 @@ def window_sides(runs: Runs, offset: int) -> tuple[int | None, int | None] | Non
     return (left, right) if runs_from_mask(window(left, right), domain) == runs else None
 
 
+@remembered
 def key_mask(runs: Runs) -> BoolArray | None:
     """The 0/1 mask of keys, bool (B, K), of a set in which all rows and heads of an item see the same keys."""
     b, h, q = runs.shape
@@ -73,6 +77,7 @@ def key_mask(runs: Runs) -> BoolArray | None:
     return firsts.to_dense()[:, 0, 0] if firsts.broadcast_to(runs.shape) == runs else None
 
 
+@remembered
 def document_ids(runs: Runs) -> IntArray | None:
     """The document of each position, int64 (B, S), -1 for none, of a set in which each document sees just itself."""
     b, h, q = runs.shape
@@ -86,6 +91,7 @@ def document_ids(runs: Runs) -> IntArray | None:
     return ids if expected == runs else None
 
 
+@remembered
 def chunk_size(runs: Runs, offset: int) -> int | None:
     """The positions of a chunk, where queries see their own chunk alone, all of it or up to themselves."""
     if runs.shape[1] != 1 or not runs.one_per_row:

@@ -10,6 +10,7 @@ import numpy as np
 from attnmask.compiler.runs import Runs
 from attnmask.compiler.structure.outline import Outline
 from attnmask.compiler.structure.recognise import is_set
+from attnmask.compiler.structure.remembered import remembered
 from attnmask.compiler.structure.sample import sample_of
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.atoms import padding, window
@@ -38,6 +39,7 @@ class Band:
         return (self.left, self.right) == (None, 0)
 
 
+@remembered
 def band_of(runs: Runs) -> Band | None:
     """The window and the tokens that a set consists of, with as few bounds as it needs; None if it is no such set.
 

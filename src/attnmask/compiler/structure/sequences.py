@@ -16,6 +16,7 @@ from attnmask.compiler.algebra import unite
 from attnmask.compiler.difference import diff_of
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs, runs_from_counts
+from attnmask.compiler.structure.remembered import remembered
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.tables.lookup_tables import ragged_indices
@@ -80,6 +81,7 @@ def checked_runs(sequences: Sequences, shape: tuple[int, int, int], where: str) 
     return sequences.runs(shape)
 
 
+@remembered
 def packed_sequences(runs: Runs, align: Align) -> Sequences | None:
     """The sequences of a set without the queries that see nothing and the keys that nothing sees; None if it has none.
 
@@ -89,6 +91,7 @@ def packed_sequences(runs: Runs, align: Align) -> Sequences | None:
     return next((sequences for sequences, fits in found if fits), None)
 
 
+@remembered
 def unbroken_sequences(runs: Runs, align: Align) -> Sequences | None:
     """Sequences of all queries and all keys, also those that nothing sees; None if the set has none."""
     b, h, q = runs.shape
@@ -123,6 +126,7 @@ def first_tokens(
     return Sequences(queries, keys, query_bounds, key_bounds, window, align)
 
 
+@remembered
 def padded_sequences(runs: Runs, align: Align) -> Sequences | None:
     """One sequence for each item, its first queries and first keys; None if the set is none of this kind."""
     b, h, q = runs.shape
