@@ -14,10 +14,10 @@ class _Use:
     users: int = 0
 
 
-class Sharing:
+class SharedChanges:
     """Uses of objects by several threads at once.
 
-    >>> sharing, undo = Sharing(), ExitStack()
+    >>> sharing, undo = SharedChanges(), ExitStack()
     >>> _ = undo.callback(print, "undone")
     >>> with sharing.using("object", lambda: undo.pop_all()):
     ...     with sharing.using("object", lambda: ExitStack()):

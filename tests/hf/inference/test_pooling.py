@@ -10,7 +10,7 @@ from torch import Tensor
 import attnmask as am
 from attnmask.errors import ArgumentError
 from attnmask.hf.inference.pooling import Pool, pool_packed
-from attnmask.hf.packing.packed_mask import Layout
+from attnmask.hf.packing.packed_mask import DocumentLayout
 
 MASKS = {
     "right": [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]],
@@ -104,7 +104,7 @@ def test_gradients_of_weights_are_true_at_0_too() -> None:
 
 def _packed(weights: Tensor | None = None) -> Tensor:
     # Rows of 5: documents of 3 and 1 with one place left, then one of 5.
-    layout = Layout(np.array([0, 0, 1]), np.array([0, 3, 0]), np.array([3, 1, 5]))
+    layout = DocumentLayout(np.array([0, 0, 1]), np.array([0, 3, 0]), np.array([3, 1, 5]))
     return am.hf.PackedMask.of(layout, weights)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnmask.conventions import BoolArray, IntArray
-from attnmask.hf.implementation.token_mask import tokens_of
+from attnmask.hf.implementation.token_mask import read_token_mask
 from attnmask.hf.packing.labels import IGNORED
 
 # A collator may mask or exchange some tokens of a text, not most of them.
@@ -96,7 +96,7 @@ class Collated:
         given = self.batch.get("attention_mask")
         if given is None or np.ndim(given) != 2:
             return None
-        return tokens_of(given, "audit_collator(collator)").numpy()
+        return read_token_mask(given, "audit_collator(collator)").numpy()
 
     @cached_property
     def labels(self) -> IntArray | None:

@@ -275,9 +275,9 @@ def _of_block_mask(_: Any, query: Tensor, key: Tensor, mask: Any, __: Any) -> Te
 
 
 def _of_model_mask(module: Any, query: Tensor, key: Tensor, mask: Any, is_causal: bool | None) -> Tensor:
-    from attnmask.hf.implementation.interface import mask_of_call
+    from attnmask.hf.implementation.interface import mask_for_call
 
-    return torch.from_numpy(mask_of_call(module, query, key, mask, is_causal).plan.to("dense"))
+    return torch.from_numpy(mask_for_call(module, query, key, mask, is_causal).plan.to("dense"))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from attnmask.hf.implementation.model_mask import USE_EAGER, WHERE, ModelMask
 KEYS, BLOCKS = "indices", "block_indices"
 
 
-def narrowed_to_chosen(module: nn.Module, query: Tensor, mask: ModelMask, kwargs: dict[str, Any]) -> ModelMask:
+def narrow_to_chosen_keys(module: nn.Module, query: Tensor, mask: ModelMask, kwargs: dict[str, Any]) -> ModelMask:
     """The pairs of a mask whose key the layer chose; the mask itself where the layer chose none.
 
     Args:
@@ -36,11 +36,11 @@ def narrowed_to_chosen(module: nn.Module, query: Tensor, mask: ModelMask, kwargs
     heads, queries = query.shape[1:3]
     chosen = torch.ones((), dtype=torch.bool)
     if keys is not None:
-        chosen = chosen & _scattered(module, keys, queries, mask.plan.K)[:, None]
+        chosen = chosen & _bools_from_indices(module, keys, queries, mask.plan.K)[:, None]
     if blocks is not None:
         _refuse_empty_rows(module, mask)
         size = _block_size(module)
-        kept = _scattered(module, blocks, queries, -(-mask.plan.K // size))
+        kept = _bools_from_indices(module, blocks, queries, -(-mask.plan.K // size))
         by_head = kept.repeat_interleave(heads // kept.shape[1], dim=1)
         chosen = chosen & by_head.repeat_interleave(size, dim=-1)[..., : mask.plan.K]
     runs = plan_from_dense(chosen.cpu().numpy(), mask.plan.offset).runs
@@ -58,7 +58,7 @@ def _refuse_empty_rows(module: nn.Module, mask: ModelMask) -> None:
         )
 
 
-def _scattered(module: nn.Module, indices: Tensor, queries: int, size: int) -> Tensor:
+def _bools_from_indices(module: nn.Module, indices: Tensor, queries: int, size: int) -> Tensor:
     """Bools (..., Q, size), True at the indices (..., Q, n)."""
     if indices.shape[-2] != queries or (indices.numel() and int(indices.max()) >= size):
         raise UnsupportedModelError(

@@ -19,7 +19,7 @@ from attnmask.compiler.plan import Plan
 from attnmask.errors import ArgumentError
 from attnmask.formats import lift
 from attnmask.hf.implementation.model_mask import NAME, WHERE
-from attnmask.hf.implementation.token_mask import tokens_of
+from attnmask.hf.implementation.token_mask import read_token_mask
 from attnmask.hf.implementation.transformers_patches import replace_attribute
 from attnmask.hf.packing.packed_mask import PackedMask
 
@@ -27,13 +27,13 @@ SHAPES = "give (B, K), 1 for a token, or (B, H, Q, K), bools of which True atten
 ENTRIES = "give an entry for each token of this call, and one for each token that a cache holds"
 
 
-def check_given_masks() -> None:
+def patch_mask_checks() -> None:
     """Let transformers' mask functions look at a mask before they convert it."""
     preprocess: Any = masking_utils._preprocess_mask_arguments  # pyright: ignore
-    replace_attribute(masking_utils, "_preprocess_mask_arguments", _checking(preprocess))
+    replace_attribute(masking_utils, "_preprocess_mask_arguments", _with_checks(preprocess))
 
 
-def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
+def _with_checks(original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def preprocess(
         config: Any,
@@ -54,15 +54,15 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
             raise ArgumentError(f"attention_mask is a {type(attention_mask).__name__}", where=WHERE, fix=fix)
         if not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2:
             return original(config, *arguments)
-        _check_between_graphs(attention_mask, len(inputs_embeds))
+        _check_outside_graph(attention_mask, len(inputs_embeds))
         found = original(config, *arguments)
         if past_key_values is not None:
             *_, q_length, kv_length, _, kv_offset = found
-            least = int(past_key_values.get_seq_length(layer_idx)) + q_length
+            minimum = int(past_key_values.get_seq_length(layer_idx)) + q_length
             # Of the keys that a static cache has room for, a mask may speak before they are there.
             static = getattr(past_key_values, "is_compileable", False)
-            most = None if static else max(least, int(kv_offset) + kv_length)
-            _check_length(attention_mask.shape[1], least, most)
+            maximum = None if static else max(minimum, int(kv_offset) + kv_length)
+            _check_length(attention_mask.shape[1], minimum, maximum)
         return found
 
     return preprocess
@@ -70,19 +70,19 @@ def _checking(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_two_axes(attention_mask: Tensor, items: int) -> None:
     """Raise unless a mask (B, K) says of each key of the items whether it is a token."""
-    tokens_of(attention_mask, WHERE)
+    read_token_mask(attention_mask, WHERE)
     if len(attention_mask) not in (1, items):
         shape = tuple(attention_mask.shape)
         raise ArgumentError(f"attention_mask has shape {shape}, the batch {items} items", where=WHERE, fix=SHAPES)
 
 
-_check_between_graphs: Callable[..., None] = cast(Any, torch.compiler.disable)(check_two_axes)
+_check_outside_graph: Callable[..., None] = cast(Any, torch.compiler.disable)(check_two_axes)
 
 
-def _check_length(length: int, least: int, most: int | None) -> None:
-    if length < least or (most is not None and length > most):
+def _check_length(length: int, minimum: int, maximum: int | None) -> None:
+    if length < minimum or (maximum is not None and length > maximum):
         raise ArgumentError(
-            f"attention_mask has {length} entries a text, cache and call together {least} tokens",
+            f"attention_mask has {length} entries a text, cache and call together {minimum} tokens",
             where=WHERE,
             fix=ENTRIES,
         )
@@ -96,7 +96,7 @@ def check_keys(mask_keys: int, layer_keys: int, where: str) -> None:
         )
 
 
-def plan_of_given(mask: Tensor, sizes: tuple[int, ...], where: str) -> Plan:
+def plan_from_user_mask(mask: Tensor, sizes: tuple[int, ...], where: str) -> Plan:
     """The plan of a user's mask of four axes.
 
     Args:

@@ -27,24 +27,24 @@ from attnmask.execute.entry import attention
 from attnmask.execute.score_changes import Changes, attention_with_changes
 from attnmask.execute.tensor_checks import weights_on_four_axes
 from attnmask.formats import lift
-from attnmask.hf.implementation.chosen_keys import BLOCKS, KEYS, narrowed_to_chosen
-from attnmask.hf.implementation.given_mask import SHAPES, check_keys, plan_of_given
+from attnmask.hf.implementation.chosen_keys import BLOCKS, KEYS, narrow_to_chosen_keys
+from attnmask.hf.implementation.given_mask import SHAPES, check_keys, plan_from_user_mask
 from attnmask.hf.implementation.mask_closures import mask_from_closure, slice_of_keys
 from attnmask.hf.implementation.model_mask import USE_EAGER, WHERE, ModelMask
 from attnmask.hf.packing.encoder_decoders import check_prepared
-from attnmask.hf.packing.packed_calls import current, narrowed, refuse_mixing
+from attnmask.hf.packing.packed_calls import current_packing, intersect_with_layer_mask, refuse_mixing
 from attnmask.hf.packing.packed_mask import PackedMask
 from attnmask.hf.warnings_issued import UnknownMaskWarning
-from attnmask.hf.weights.layer_weights import weights_of_keys
+from attnmask.hf.weights.layer_weights import current_key_weights
 from attnmask.mask.atoms import causal, full, padding
 
-REFUSED = {"cache": "a paged cache", "weights": "weights in its batch without attnmask.hf.accept_weights"}
+REFUSED_ARGUMENTS = {"cache": "a paged cache", "weights": "weights in its batch without attnmask.hf.accept_weights"}
 # Arguments that are followed, or that the mask has said before.
-KNOWN = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", KEYS, BLOCKS, "kwargs"} | {
+HANDLED_ARGUMENTS = {"softcap", "position_bias", "s_aux", "sinks", "sliding_window", KEYS, BLOCKS, "kwargs"} | {
     "module", "query", "key", "value", "attention_mask", "scaling", "dropout", "is_causal"
 }  # fmt: skip
 # Arguments that say nothing which the mask does not, or that no attention but flash-attention reads.
-UNREAD = {*TransformersKwargs.__annotations__, "use_cache", "deterministic"}
+IGNORED_ARGUMENTS = {*TransformersKwargs.__annotations__, "use_cache", "deterministic"}
 
 
 def model_mask(
@@ -83,7 +83,7 @@ def model_mask(
             where=WHERE,
             fix=SHAPES,
         )
-    row = attention_mask if isinstance(attention_mask, PackedMask) else current()
+    packing = attention_mask if isinstance(attention_mask, PackedMask) else current_packing()
     queries = range(int(q_offset), int(q_offset) + q_length)
     keys = range(int(kv_offset), int(kv_offset) + kv_length)
     mask = mask_from_closure(mask_function, queries, keys)
@@ -98,13 +98,13 @@ def model_mask(
             mask = mask & padding(attention_mask=slice_of_keys(tokens, keys))
         offset = queries.start - keys.start
         plan = compile_cached(mask, q=q_length, k=kv_length, batch=batch_size, offset=offset)
-    if row is None:
-        weights = weights_of_keys(keys, queries.stop, batch_size, config)
+    if packing is None:
+        weights = current_key_weights(keys, queries.stop, batch_size, config)
         return ModelMask.of(plan, weights, batch_size, device)
     refuse_mixing(getattr(config, "model_type", ""))
-    if isinstance(row, PackedMask):
-        check_prepared(row, config)
-    return ModelMask.of(narrowed(row.plan, plan), row.weights, batch_size, device)
+    if isinstance(packing, PackedMask):
+        check_prepared(packing, config)
+    return ModelMask.of(intersect_with_layer_mask(packing.plan, plan), packing.weights, batch_size, device)
 
 
 def attention_forward(
@@ -136,25 +136,25 @@ def attention_forward(
         UnsupportedModelError: a paged cache, an argument that is not known here, or attention weights are asked for.
     """
     refuse_unless_exact(module, kwargs)
-    _refuse_bools_added_to(module, attention_mask)
-    mask = mask_of_call(module, query, key, attention_mask, is_causal)
-    mask = narrowed_to_chosen(module, query, mask, kwargs)
+    _refuse_added_bools(module, attention_mask)
+    mask = mask_for_call(module, query, key, attention_mask, is_causal)
+    mask = narrow_to_chosen_keys(module, query, mask, kwargs)
     changes = Changes(
         softcap=kwargs.get("softcap"),
         bias=kwargs.get("position_bias"),
-        sinks=_logits(kwargs.get("s_aux"), kwargs.get("sinks")),
+        sinks=_sink_logits(kwargs.get("s_aux"), kwargs.get("sinks")),
         dropout=dropout if module.training else 0.0,
     )
-    out = attention_of_layer(query, key, value, mask, scaling, changes)
+    out = layer_attention(query, key, value, mask, scaling, changes)
     return out.transpose(1, 2).contiguous(), None
 
 
-def _logits(of_head: Tensor | None, of_row: Tensor | None) -> Tensor | None:
+def _sink_logits(per_head: Tensor | None, per_row: Tensor | None) -> Tensor | None:
     """Learnt logits, given by head (H,) or by row (B, H, Q, 1), as (B or 1, H, Q or 1, 1)."""
-    return of_row if of_head is None else of_head.view(1, -1, 1, 1)
+    return per_row if per_head is None else per_head.view(1, -1, 1, 1)
 
 
-def attention_of_layer(
+def layer_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: ModelMask, scaling: float | None, changes: Changes
 ) -> Tensor:
     """Output (B, H, Q, Dv) under a model's mask, by the fastest way that its scores allow."""
@@ -168,11 +168,11 @@ def attention_of_layer(
 def refuse_unless_exact(module: nn.Module, kwargs: dict[str, Any]) -> None:
     """Raise where leaving something out of the computation would change the result."""
     where = f"{WHERE}, {type(module).__name__}"
-    for name, meaning in REFUSED.items():
+    for name, meaning in REFUSED_ARGUMENTS.items():
         if kwargs.get(name) is not None:
             raise UnsupportedModelError(f"the model has {meaning} ({name})", where=where, fix=USE_EAGER)
     taken = _arguments_of_eager(type(module).__module__) | _names_in_forward(type(module))
-    unknown = [name for name in taken - KNOWN - UNREAD if kwargs.get(name) is not None]
+    unknown = [name for name in taken - HANDLED_ARGUMENTS - IGNORED_ARGUMENTS if kwargs.get(name) is not None]
     if unknown:
         raise UnsupportedModelError(
             f"the model gives its attention {', '.join(sorted(unknown))}, which is not known here",
@@ -208,11 +208,11 @@ def _names_in_forward(kind: type[nn.Module]) -> frozenset[str]:
     return frozenset(name for name in names if isinstance(name, str))
 
 
-def _refuse_bools_added_to(module: nn.Module, given: Tensor | None) -> None:
+def _refuse_added_bools(module: nn.Module, given: Tensor | None) -> None:
     """Raise for a user's mask of bools in a model that may have added something to it on the way."""
     if given is None or isinstance(given, ModelMask) or given.dtype != torch.bool:
         return
-    if not _takes_bools(type(module).__module__):
+    if not _expects_bool_masks(type(module).__module__):
         raise UnsupportedModelError(
             "the model's code adds to its masks, and this one is of bools",
             where=f"{WHERE}, {type(module).__name__}",
@@ -221,14 +221,14 @@ def _refuse_bools_added_to(module: nn.Module, given: Tensor | None) -> None:
 
 
 @cache
-def _takes_bools(module: str) -> bool:
+def _expects_bool_masks(module: str) -> bool:
     """Whether the models of a file are written for masks of bools: those that run under sdpa are."""
     own = vars(sys.modules[module]).values()
     bases = [x for x in own if isinstance(x, type) and issubclass(x, PreTrainedModel) and x is not PreTrainedModel]
     return all(base._supports_sdpa for base in bases)  # pyright: ignore[reportPrivateUsage]
 
 
-def mask_of_call(
+def mask_for_call(
     module: nn.Module, query: Tensor, key: Tensor, given: Tensor | None, is_causal: bool | None
 ) -> ModelMask:
     """The mask of one call of attention, whoever made it."""
@@ -237,9 +237,9 @@ def mask_of_call(
     if isinstance(given, ModelMask):
         check_keys(given.plan.K, keys, where)
         return given
-    weights = weights_of_keys(range(keys), keys, len(query), getattr(module, "config", None))
+    weights = current_key_weights(range(keys), keys, len(query), getattr(module, "config", None))
     if given is not None:
-        return ModelMask.of(plan_of_given(given, (*query.shape[:3], keys), where), weights)
+        return ModelMask.of(plan_from_user_mask(given, (*query.shape[:3], keys), where), weights)
     # As transformers' sdpa attention reads an absent mask: one query sees all keys, whatever the module says.
     causal_wanted = queries > 1 and (getattr(module, "is_causal", True) if is_causal is None else is_causal)
     if causal_wanted and queries != keys:

@@ -27,7 +27,7 @@ REMAPPED = "remap_positions_for_packed_sequence.<locals>.inner_mask"
 
 
 @dataclass(frozen=True)
-class Place:
+class MaskPositions:
     """Absolute positions of the queries and of the keys; if a mask asks for them, those inside packed texts, (B, K)."""
 
     queries: range
@@ -66,84 +66,86 @@ def mask_from_closure(fn: Callable[..., Any], queries: range, keys: range) -> Ma
         raise ArgumentError(f"fn is {shown(fn)}", where="mask_from_closure(fn=)", fix="give a mask function")
     for name, given in (("queries", queries), ("keys", keys)):
         instance_of(range, given, name, "mask_from_closure", "give a range of positions, such as range(9)")
-    return _read(fn, Place(queries, keys))
+    return _mask_from_function(fn, MaskPositions(queries, keys))
 
 
-def _read(fn: Callable[..., Any], at: Place) -> Mask | None:
+def _mask_from_function(fn: Callable[..., Any], at: MaskPositions) -> Mask | None:
     if getattr(fn, "__module__", None) != MODULE:
         return None
     reader = _READERS.get(fn.__qualname__)
-    if reader is None or (at.inside is not None and fn.__qualname__ in OF_ROWS):
+    if reader is None or (at.inside is not None and fn.__qualname__ in ROW_FUNCTIONS):
         return None
-    return reader(_cells(fn), at)
+    return reader(_closed_over_values(fn), at)
 
 
-def _cells(fn: Callable[..., Any]) -> dict[str, Any]:
+def _closed_over_values(fn: Callable[..., Any]) -> dict[str, Any]:
     closure = getattr(fn, "__closure__", None) or ()
     return dict(zip(fn.__code__.co_freevars, (cell.cell_contents for cell in closure), strict=True))
 
 
-def _window_before(cells: dict[str, Any], at: Place) -> Mask | None:
+def _causal_window(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     # kv > q - W keeps W keys, the query's own among them.
     size = int(cells["sliding_window"])
     return window(left=size - 1, right=None) if size >= 1 else None
 
 
-def _window_around(cells: dict[str, Any], at: Place) -> Mask | None:
+def _bidirectional_window(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     size = int(cells["sliding_window"])
     return window(left=size, right=size) if size >= 0 else None
 
 
-def _padding(cells: dict[str, Any], at: Place) -> Mask | None:
+def _padding(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     return padding(attention_mask=slice_of_keys(cells["padding_mask"], at.keys))
 
 
-def _packed(cells: dict[str, Any], at: Place) -> Mask | None:
+def _packed(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     ids = as_array(cells["packed_sequence_mask"])
     # Equal ids see each other whatever their sign; ours are 0 or more.
     return _same_document(ids - ids.min(initial=0), at)
 
 
-def _blockwise(cells: dict[str, Any], at: Place) -> Mask | None:
+def _blockwise(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     return _same_document(as_array(cells["block_sequence_ids"]), at)
 
 
-def _chunked(cells: dict[str, Any], at: Place) -> Mask | None:
+def _chunked(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     place = np.arange(at.keys.stop) if at.inside is None else at.inside
     chunk = (place - as_array(cells["left_padding"])[:, None]) // int(cells["chunk_size"])
     return _same_document(chunk - chunk.min(initial=0), at)
 
 
-def _same_document(ids: IntArray, at: Place) -> Mask | None:
+def _same_document(ids: IntArray, at: MaskPositions) -> Mask | None:
     if not at.queries_are_keys or ids.shape[1] < at.keys.stop:
         return None
     return documents(ids=ids[:, at.keys.start : at.keys.stop])
 
 
-def _all_of(cells: dict[str, Any], at: Place) -> Mask | None:
+def _intersection(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     functions: Sequence[Callable[..., Any]] = cells["mask_functions"]
     if at.inside is None and [function.__qualname__ for function in functions] == [PACKED, REMAPPED]:
-        return _packed_and_remapped(_cells(functions[0]), _cells(functions[1]), at)
-    return _combined(Mask.__and__, functions, at)
+        return _packed_with_positions(_closed_over_values(functions[0]), _closed_over_values(functions[1]), at)
+    return _combine(Mask.__and__, functions, at)
 
 
-def _any_of(cells: dict[str, Any], at: Place) -> Mask | None:
-    return _combined(Mask.__or__, cells["mask_functions"], at)
+def _union(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
+    return _combine(Mask.__or__, cells["mask_functions"], at)
 
 
-def _combined(combine: Callable[[Mask, Mask], Mask], functions: Sequence[Callable[..., Any]], at: Place) -> Mask | None:
-    masks = [_read(function, at) for function in functions]
+def _combine(
+    combine: Callable[[Mask, Mask], Mask], functions: Sequence[Callable[..., Any]], at: MaskPositions
+) -> Mask | None:
+    masks = [_mask_from_function(function, at) for function in functions]
     known = [mask for mask in masks if mask is not None]
     return reduce(combine, known) if known and len(known) == len(masks) else None
 
 
-def _packed_and_remapped(packed: dict[str, Any], remapped: dict[str, Any], at: Place) -> Mask | None:
+def _packed_with_positions(packed: dict[str, Any], remapped: dict[str, Any], at: MaskPositions) -> Mask | None:
     """A mask of positions inside packed texts: where those count up by 1, distances are the same in both."""
     ids, positions = as_array(packed["packed_sequence_mask"]), as_array(remapped["position_ids"])
     inside = ids[:, 1:] == ids[:, :-1]
     counts_up = bool((np.diff(positions, axis=1)[inside] == 1).all() and (positions >= 0).all())
     in_one_piece = bool((np.diff(ids, axis=1) >= 0).all())
-    mask = _read(remapped["mask_function"], replace(at, inside=positions))
+    mask = _mask_from_function(remapped["mask_function"], replace(at, inside=positions))
     own = _packed(packed, at)
     return own & mask if own is not None and mask is not None and counts_up and in_one_piece else None
 
@@ -160,20 +162,20 @@ def slice_of_keys(attention_mask: Any, keys: range) -> IntArray:
 
 
 # What these say is of places in the row, whatever position a token has inside its text.
-OF_ROWS = {
+ROW_FUNCTIONS = {
     "blockwise_overlay.<locals>.inner_mask",
     "padding_mask_function.<locals>.inner_mask",
     PACKED,
 }
-_READERS: dict[str, Callable[[dict[str, Any], Place], Mask | None]] = {
+_READERS: dict[str, Callable[[dict[str, Any], MaskPositions], Mask | None]] = {
     "causal_mask_function": lambda cells, at: causal(),
     "bidirectional_mask_function": lambda cells, at: full(),
-    "sliding_window_overlay.<locals>.inner_mask": _window_before,
-    "sliding_window_bidirectional_overlay.<locals>.inner_mask": _window_around,
+    "sliding_window_overlay.<locals>.inner_mask": _causal_window,
+    "sliding_window_bidirectional_overlay.<locals>.inner_mask": _bidirectional_window,
     "chunked_overlay.<locals>.inner_mask": _chunked,
     "blockwise_overlay.<locals>.inner_mask": _blockwise,
     "padding_mask_function.<locals>.inner_mask": _padding,
     PACKED: _packed,
-    "and_masks.<locals>.and_mask": _all_of,
-    "or_masks.<locals>.or_mask": _any_of,
+    "and_masks.<locals>.and_mask": _intersection,
+    "or_masks.<locals>.or_mask": _union,
 }

@@ -23,15 +23,15 @@ WHERE = 'attn_implementation="attnmask"'
 USE_EAGER = 'use attn_implementation="eager"'
 
 # Adding True to a score is no mask.
-ADDS = {"add", "__add__", "__radd__", "add_", "__iadd__", "sub", "__sub__", "__rsub__"}
-SUMS = ADDS | {"mul", "__mul__", "__rmul__"}
+ADDITIONS = {"add", "__add__", "__radd__", "add_", "__iadd__", "sub", "__sub__", "__rsub__"}
+ARITHMETIC = ADDITIONS | {"mul", "__mul__", "__rmul__"}
 # Bools take any number but 0 for True: filling them with a large negative one lets in what it should keep out.
 FILLS = {"masked_fill", "masked_fill_"}
 MOVES = {"to", "bool", "cpu", "cuda", "pin_memory"}
 COPIES = {"clone", "detach", "contiguous"}
-LOOKS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
+READS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
 # What torch.compile asks besides, and the one answer to it that is a tensor.
-LOOKS_OF_COMPILE = {"_is_view", "untyped_storage", "storage_offset", "is_conj", "is_neg"}
+READS_OF_COMPILE = {"_is_view", "untyped_storage", "storage_offset", "is_conj", "is_neg"}
 BASE = getattr(Tensor, "_base")  # noqa: B009
 
 
@@ -48,8 +48,8 @@ class ModelMask(Tensor):
     @staticmethod
     def of(plan: Plan, weights: Tensor | None = None, batch: int = 1, device: torch.device | str = "cpu") -> ModelMask:
         """The mask of a plan for a batch."""
-        looks = torch.ones((), dtype=torch.bool, device=device).expand(max(plan.B, batch), plan.H, plan.Q, plan.K)
-        mask = looks.as_subclass(ModelMask)
+        shape_only = torch.ones((), dtype=torch.bool, device=device).expand(max(plan.B, batch), plan.H, plan.Q, plan.K)
+        mask = shape_only.as_subclass(ModelMask)
         mask.plan, mask.weights = plan, weights
         return mask
 
@@ -59,7 +59,7 @@ class ModelMask(Tensor):
     ) -> Any:
         kwargs = kwargs or {}
         name = func.__name__
-        if name in SUMS:
+        if name in ARITHMETIC:
             _refuse_sum()
         if name in COPIES:
             return args[0]
@@ -67,14 +67,16 @@ class ModelMask(Tensor):
             moved = getattr(torch.ones((), dtype=torch.bool), name)(*args[1:], **kwargs)
             if moved.dtype == torch.bool:
                 return ModelMask.of(args[0].plan, args[0].weights, len(args[0]), moved.device)
-        if name in LOOKS | LOOKS_OF_COMPILE:
-            seen = _plainly(func, args, kwargs)
-            if not isinstance(seen, Tensor) or getattr(func, "__self__", None) is BASE:
-                return seen
+        if name in READS | READS_OF_COMPILE:
+            result = _call_without_override(func, args, kwargs)
+            if not isinstance(result, Tensor) or getattr(func, "__self__", None) is BASE:
+                return result
         _refuse_fill(name, args, kwargs)
         warnings.warn(MaterializedMaskWarning(name), stacklevel=3)
-        found = _plainly(func, _with_bools(args), {key: _with_bools(value) for key, value in kwargs.items()})
-        return _guarded(found)
+        found = _call_without_override(
+            func, _replace_by_bools(args), {key: _replace_by_bools(value) for key, value in kwargs.items()}
+        )
+        return _guard_bools(found)
 
     def __repr__(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
         return f"ModelMask({self.plan!r})"
@@ -95,13 +97,13 @@ class MaskBools(Tensor):
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        if func.__name__ in ADDS:
+        if func.__name__ in ADDITIONS:
             _refuse_sum()
         _refuse_fill(func.__name__, args, kwargs or {})
-        return _guarded(_plainly(func, args, kwargs or {}))
+        return _guard_bools(_call_without_override(func, args, kwargs or {}))
 
 
-def _guarded(found: Any) -> Any:
+def _guard_bools(found: Any) -> Any:
     """Results that are bools, guarded; anything else as a plain tensor."""
     if not isinstance(found, Tensor):
         return found
@@ -119,18 +121,18 @@ def _refuse_fill(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> N
         )
 
 
-def _plainly(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _call_without_override(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     with torch._C.DisableTorchFunctionSubclass():  # pyright: ignore
         return func(*args, **kwargs)
 
 
-def _with_bools(value: Any) -> Any:
+def _replace_by_bools(value: Any) -> Any:
     if isinstance(value, ModelMask):
         return value.to_bools()
     if not isinstance(value, list | tuple):
         return value
     values = cast(Sequence[Any], value)
-    return type(values)(map(_with_bools, values))  # pyright: ignore[reportCallIssue]
+    return type(values)(map(_replace_by_bools, values))  # pyright: ignore[reportCallIssue]
 
 
 def _refuse_sum() -> NoReturn:

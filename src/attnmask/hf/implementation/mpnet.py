@@ -22,7 +22,7 @@ from attnmask.compiler.runs import Int64
 from attnmask.compiler.structure.facts import document_ids
 from attnmask.execute.score_changes import Changes
 from attnmask.execute.tiles.rectangles import Slabs
-from attnmask.hf.implementation.interface import attention_of_layer, mask_of_call, refuse_unless_exact
+from attnmask.hf.implementation.interface import layer_attention, mask_for_call, refuse_unless_exact
 from attnmask.hf.implementation.model_mask import NAME, ModelMask
 from attnmask.hf.implementation.transformers_patches import replace_attribute
 
@@ -37,19 +37,19 @@ class PositionBias:
     def __init__(self, table: Callable[[int], Tensor]) -> None:
         self._table = table
         self._longest: Tensor | None = None
-        self._stretches: tuple[Plan, list[tuple[int, Int64]] | None] | None = None
+        self._documents: tuple[Plan, list[tuple[int, Int64]] | None] | None = None
 
-    def upto(self, length: int) -> Tensor:
+    def up_to(self, length: int) -> Tensor:
         """The bias (1, H, length, length); being one of distances, it is a corner of any longer one."""
         if self._longest is None or self._longest.shape[-1] < length:
             self._longest = self._table(length)
         return self._longest[:, :, :length, :length]
 
-    def stretches(self, plan: Plan) -> list[tuple[int, Int64]] | None:
+    def documents(self, plan: Plan) -> list[tuple[int, Int64]] | None:
         """``documents_by_length`` of a plan, worked out once for all layers."""
-        if self._stretches is None or self._stretches[0] is not plan:
-            self._stretches = plan, documents_by_length(plan)
-        return self._stretches[1]
+        if self._documents is None or self._documents[0] is not plan:
+            self._documents = plan, documents_by_length(plan)
+        return self._documents[1]
 
 
 def documents_by_length(plan: Plan) -> list[tuple[int, Int64]] | None:
@@ -73,27 +73,29 @@ def attention_with_bias(q: Tensor, k: Tensor, v: Tensor, mask: ModelMask, bias: 
     Returns:
         (B, H, L, D), 0 in a row without a key.
     """
-    stretches = bias.stretches(mask.plan)
+    documents = bias.documents(mask.plan)
     weights = None if mask.weights is None else mask.weights.expand(q.shape[0], -1).to(q.dtype)
-    if stretches is None:
-        return _dense(q, k, v, torch.from_numpy(mask.plan.runs.to_dense()).to(q.device), weights, bias)
+    if documents is None:
+        return _dense_attention(q, k, v, torch.from_numpy(mask.plan.runs.to_dense()).to(q.device), weights, bias)
     out = torch.zeros_like(q)
-    for length, starts in stretches:
+    for length, starts in documents:
         slabs = Slabs(starts, length, q.device)
         own = None if weights is None else slabs.read(weights[:, None])
-        slabs.write(out, _biased(slabs.read(q), slabs.read(k), slabs.read(v), bias.upto(length), own))
+        slabs.write(out, _sdpa_with_bias(slabs.read(q), slabs.read(k), slabs.read(v), bias.up_to(length), own))
     return out
 
 
-def _dense(q: Tensor, k: Tensor, v: Tensor, attends: Tensor, weights: Tensor | None, bias: PositionBias) -> Tensor:
-    seen_by_none = ~attends.any(-2)
+def _dense_attention(
+    q: Tensor, k: Tensor, v: Tensor, attends: Tensor, weights: Tensor | None, bias: PositionBias
+) -> Tensor:
+    unused_keys = ~attends.any(-2)
     # A kernel multiplies a masked value by 0, which does not make NaN go away.
-    k, v = (x.masked_fill(seen_by_none[..., None], 0) for x in (k, v))
+    k, v = (x.masked_fill(unused_keys[..., None], 0) for x in (k, v))
     own = None if weights is None else weights[:, None]
-    return _biased(q, k, v, bias.upto(q.shape[2]).masked_fill(~attends, -torch.inf), own)
+    return _sdpa_with_bias(q, k, v, bias.up_to(q.shape[2]).masked_fill(~attends, -torch.inf), own)
 
 
-def _biased(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, weights: Tensor | None) -> Tensor:
+def _sdpa_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, weights: Tensor | None) -> Tensor:
     """``weights`` are (B, 1, L) of the keys."""
     if weights is not None:
         bias = bias + weights.log()[:, :, None]
@@ -137,10 +139,10 @@ def _forward_with_lazy_bias(original: Callable[..., Any]) -> Callable[..., Any]:
         refuse_unless_exact(self, {"output_attentions": output_attentions})
         shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
         q, k, v = (linear(hidden_states).view(shape).transpose(1, 2) for linear in (self.q, self.k, self.v))
-        mask = mask_of_call(self, q, k, attention_mask, is_causal=False)
+        mask = mask_for_call(self, q, k, attention_mask, is_causal=False)
         if self.training and self.dropout.p > 0:
-            changes = Changes(bias=position_bias.upto(q.shape[2]), dropout=self.dropout.p)
-            out = attention_of_layer(q, k, v, mask, None, changes)
+            changes = Changes(bias=position_bias.up_to(q.shape[2]), dropout=self.dropout.p)
+            out = layer_attention(q, k, v, mask, None, changes)
         else:
             out = attention_with_bias(q, k, v, mask, position_bias)
         return (self.o(out.transpose(1, 2).flatten(2)),)

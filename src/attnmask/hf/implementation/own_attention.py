@@ -15,22 +15,22 @@ from attnmask.hf.implementation.transformers_patches import replace_attribute, r
 from attnmask.hf.warnings_issued import OwnAttentionWarning
 
 
-def keep_own_attention() -> None:
+def patch_own_attention() -> None:
     """Let transformers make models of their own attention under "eager" where it is told our name.
 
     Under our name they would be handed masks that they add to scores, or invert.
     """
     check: Any = PreTrainedModel._check_and_adjust_attn_implementation  # pyright: ignore
-    replace_attribute(PreTrainedModel, "_check_and_adjust_attn_implementation", _keeping(check))
+    replace_attribute(PreTrainedModel, "_check_and_adjust_attn_implementation", _with_eager_fallback(check))
 
 
-def _keeping(original: Callable[..., str]) -> Callable[..., str]:
+def _with_eager_fallback(original: Callable[..., str]) -> Callable[..., str]:
     @wraps(original)
     def check(self: Any, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         if attn_implementation == NAME:
             module = sys.modules.get(type(self).__module__)
             names = vars(module) if module else {}
-            if self._can_set_attn_implementation() or _asks_interface(names):
+            if self._can_set_attn_implementation() or _uses_interface(names):
                 _fill_tables(names)
             else:
                 warnings.warn(OwnAttentionWarning(type(self).__name__), stacklevel=3)
@@ -40,7 +40,7 @@ def _keeping(original: Callable[..., str]) -> Callable[..., str]:
     return check
 
 
-def _asks_interface(names: dict[str, Any]) -> bool:
+def _uses_interface(names: dict[str, Any]) -> bool:
     """Whether a module holds an interface: transformers looks for one way to ask it, in source that may be gone."""
     return any(isinstance(value, AttentionInterface) for value in names.values())
 

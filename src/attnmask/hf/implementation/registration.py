@@ -11,11 +11,11 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from attnmask.calls import public, warn_caller
 from attnmask.errors import UnsupportedModelError
-from attnmask.hf.implementation.given_mask import check_given_masks
+from attnmask.hf.implementation.given_mask import patch_mask_checks
 from attnmask.hf.implementation.interface import attention_forward, model_mask
 from attnmask.hf.implementation.model_mask import NAME, WHERE
 from attnmask.hf.implementation.mpnet import patch_mpnet
-from attnmask.hf.implementation.own_attention import keep_own_attention
+from attnmask.hf.implementation.own_attention import patch_own_attention
 from attnmask.hf.implementation.transformers_patches import replace_entry, undo_replacements
 from attnmask.hf.warnings_issued import UntestedVersionWarning
 
@@ -53,8 +53,8 @@ def register() -> None:
         # Both read the mask's values: torch.compile compiles the layers around them.
         replace_entry(attentions, NAME, torch.compiler.disable(attention_forward))
         AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
-        check_given_masks()
-        keep_own_attention()
+        patch_mask_checks()
+        patch_own_attention()
         patch_mpnet()
 
 

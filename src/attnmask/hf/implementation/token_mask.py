@@ -16,7 +16,7 @@ def described(value: Any) -> str:
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
-def tokens_of(attention_mask: Any, where: str, name: str = "attention_mask") -> Tensor:
+def read_token_mask(attention_mask: Any, where: str, name: str = "attention_mask") -> Tensor:
     """Which positions are tokens, bool (B, L), on the mask's own device.
 
     Args:

@@ -20,16 +20,16 @@ from attnmask.errors import ArgumentError
 from attnmask.hf.inference.pooling import Pool, pool_packed
 from attnmask.hf.inference.sentence_recipe import (
     Recipe,
+    inner_transformer,
     is_sentence_transformer,
-    recipe_of_folder,
-    recipe_of_object,
-    transformer_of,
+    recipe_from_folder,
+    recipe_from_model,
 )
-from attnmask.hf.inference.temporary_state import borrowed
-from attnmask.hf.inference.tokenized_texts import Tokens, tokens_of_texts
-from attnmask.hf.inference.workers import single_threads
+from attnmask.hf.inference.temporary_state import prepared_for_inference
+from attnmask.hf.inference.tokenized_texts import TokenizedTexts, tokenize_texts
+from attnmask.hf.inference.workers import single_threaded_workers
 from attnmask.hf.models.families import Family, most_tokens, position_ids
-from attnmask.hf.models.packable_models import encoder_of
+from attnmask.hf.models.packable_models import encoder_and_family
 from attnmask.hf.packing.packed_calls import packed
 from attnmask.hf.weights.word_weights import Weighting
 from attnmask.mask.arguments import one_of, whole_number
@@ -50,16 +50,16 @@ class BatchOrder(StrEnum):
 
 
 @dataclass(frozen=True)
-class Job:
+class EncodingJob:
     """What all batches of one call have in common."""
 
     model: PreTrainedModel
     family: Family
-    tokens: Tokens
+    tokens: TokenizedTexts
     pool: Pool
 
 
-class Empty(StrEnum):
+class EmptyTextPolicy(StrEnum):
     """What becomes of a text with nothing in it."""
 
     ERROR = "error"
@@ -122,11 +122,11 @@ def encode(
     >>> am.hf.encode(model, tokenizer, ["An attention mask.", "Another, longer one."]).shape
     (2, 384)
     """
-    inner = transformer_of(model) if is_sentence_transformer(model) else model
-    base, family = encoder_of(inner)
+    inner = inner_transformer(model) if is_sentence_transformer(model) else model
+    base, family = encoder_and_family(inner)
     order = one_of(BatchOrder, batch_order, "batch_order", "encode")
     recipe = _recipe(model, base) if pool is None else Recipe(one_of(Pool, pool, "pool", "encode"))
-    skips = one_of(Empty, on_empty, "on_empty", "encode") is Empty.ZERO
+    skips = one_of(EmptyTextPolicy, on_empty, "on_empty", "encode") is EmptyTextPolicy.ZERO
     if whole_number(token_budget, "token_budget", "encode") == 0:
         raise ArgumentError("token_budget is 0", where="encode(token_budget=)", fix="give 1 token or more")
     weighting = None if token_weights is None else Weighting(tokenizer, token_weights)
@@ -134,12 +134,12 @@ def encode(
     most = most_tokens(base, family)
     if max_length is None and recipe.max_length is not None:
         max_length = min(recipe.max_length, most)
-    tokens = tokens_of_texts(tokenizer, texts, most, max_length, weighting, change=recipe.text, skips_empty=skips)
-    job = Job(base, family, tokens, recipe.pool)
+    tokens = tokenize_texts(tokenizer, texts, most, max_length, weighting, change=recipe.text, skips_empty=skips)
+    job = EncodingJob(base, family, tokens, recipe.pool)
     vectors = np.zeros((len(texts), getattr(base.config.get_text_config(), "hidden_size", 0)), dtype=np.float32)
     done = 0
-    batches = list(batches_of(tokens.lengths, token_budget, order))
-    with borrowed(base, token_budget, len(batches)), closing(_results(job, batches)) as results:
+    batches = list(split_into_batches(tokens.lengths, token_budget, order))
+    with prepared_for_inference(base, token_budget, len(batches)), closing(_results(job, batches)) as results:
         for batch, result in results:
             if not done and result.shape[1] != vectors.shape[1]:  # some project their last states
                 vectors = np.zeros((len(texts), result.shape[1]), dtype=np.float32)
@@ -155,8 +155,8 @@ def encode(
 def _recipe(model: Any, base: PreTrainedModel) -> Recipe:
     """What a model of sentence-transformers, or its folder, says; else the mean."""
     if is_sentence_transformer(model):
-        return recipe_of_object(model)
-    return recipe_of_folder(base.name_or_path or "") or Recipe()
+        return recipe_from_model(model)
+    return recipe_from_folder(base.name_or_path or "") or Recipe()
 
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -170,7 +170,7 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
         )
 
 
-def batches_of(lengths: NDArray[np.int64], budget: int, order: BatchOrder) -> Iterator[NDArray[np.int64]]:
+def split_into_batches(lengths: NDArray[np.int64], budget: int, order: BatchOrder) -> Iterator[NDArray[np.int64]]:
     """Indices of texts, those of a batch longest first: neighbours of one length run as one call of a kernel.
 
     Texts without a token are in none.
@@ -191,25 +191,25 @@ def _longest_first(batch: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDAr
     return batch[np.argsort(-lengths[batch], kind="stable")]
 
 
-def _results(job: Job, batches: list[NDArray[np.int64]]) -> Generator[tuple[NDArray[np.int64], Tensor]]:
+def _results(job: EncodingJob, batches: list[NDArray[np.int64]]) -> Generator[tuple[NDArray[np.int64], Tensor]]:
     """The vectors of each batch, in the order of the batches."""
     if job.model.device.type != "cpu" or len(batches) < 2:
         yield from ((batch, _encode_batch(job, batch)) for batch in batches)
         return
-    with single_threads(len(batches)) as workers:
+    with single_threaded_workers(len(batches)) as workers:
         yield from zip(batches, workers.map(partial(_encode_batch, job), batches), strict=True)
 
 
-def _encode_batch(job: Job, batch: NDArray[np.int64]) -> Tensor:
+def _encode_batch(job: EncodingJob, batch: NDArray[np.int64]) -> Tensor:
     """The vectors of some texts, float32 (texts, D)."""
-    row = row_of_texts(job.model, job.family, job.tokens, batch)
+    row = pack_texts(job.model, job.family, job.tokens, batch)
     with torch.inference_mode(), packed(row.plan, row.weights):
         hidden = job.model(**row.inputs).last_hidden_state[0]
         return pool_packed(hidden.float(), row.lengths, job.pool, row.weights).cpu()
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedTexts:
     """Texts end to end: what the model gets, what attends to what, weights (T,) and tokens (texts,) of each text."""
 
     inputs: dict[str, Any]
@@ -218,7 +218,7 @@ class Row:
     lengths: Tensor
 
 
-def row_of_texts(base: PreTrainedModel, family: Family, tokens: Tokens, batch: NDArray[np.int64]) -> Row:
+def pack_texts(base: PreTrainedModel, family: Family, tokens: TokenizedTexts, batch: NDArray[np.int64]) -> PackedTexts:
     """The row of some texts, on the model's device."""
     lengths, at = tokens.lengths[batch], tokens.places(batch)
     ids, device = tokens.ids[at].astype(np.int64), base.device
@@ -232,4 +232,4 @@ def row_of_texts(base: PreTrainedModel, family: Family, tokens: Tokens, batch: N
         inputs["use_cache"] = False
     weights = None if tokens.weights is None else torch.from_numpy(tokens.weights[at]).to(device)
     plan = compile(documents(lengths=lengths), q=len(at))
-    return Row(inputs, plan, weights, torch.from_numpy(lengths).to(device))
+    return PackedTexts(inputs, plan, weights, torch.from_numpy(lengths).to(device))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnmask.calls import public
 from attnmask.errors import ArgumentError
-from attnmask.hf.implementation.token_mask import described, tokens_of
+from attnmask.hf.implementation.token_mask import described, read_token_mask
 from attnmask.hf.packing.packed_mask import PackedMask
 from attnmask.mask.arguments import one_of
 
@@ -55,15 +55,15 @@ def pool(hidden: Tensor, attention_mask: Any, how: str = "mean", *, weights: Ten
     1.25
     """
     wanted = one_of(Pool, how, "how", "pool")
-    tokens = _tokens(hidden, attention_mask)
+    tokens = _checked_token_mask(hidden, attention_mask)
     if weights is not None:
         _check_weights(weights, tokens, wanted)
     if isinstance(attention_mask, PackedMask):
         layout = attention_mask.documents
         at, lengths = (torch.from_numpy(x).to(hidden.device) for x in (layout.places(), layout.lengths))
         own = attention_mask.weights if weights is None else weights
-        of_tokens = None if own is None else own.to(hidden.device).flatten()[at]
-        return pool_packed(hidden.flatten(0, 1)[at], lengths, wanted, of_tokens)
+        token_weights = None if own is None else own.to(hidden.device).flatten()[at]
+        return pool_packed(hidden.flatten(0, 1)[at], lengths, wanted, token_weights)
     if wanted is Pool.MEAN:
         return _mean(hidden, tokens, weights)
     order = torch.arange(hidden.shape[1], device=hidden.device)
@@ -83,12 +83,12 @@ def _mean(hidden: Tensor, tokens: Tensor, weights: Tensor | None) -> Tensor:
 
 def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
     """Hidden states (..., D) times weights (...); where those are 0, NaN is away, and numbers still tell gradients."""
-    away = (weights == 0) & ~hidden.isfinite().all(-1)
-    return hidden.masked_fill(away[..., None], 0) * weights[..., None]
+    dropped = (weights == 0) & ~hidden.isfinite().all(-1)
+    return hidden.masked_fill(dropped[..., None], 0) * weights[..., None]
 
 
-def _tokens(hidden: Any, attention_mask: Any) -> Tensor:
-    tokens = tokens_of(attention_mask, WHERE)
+def _checked_token_mask(hidden: Any, attention_mask: Any) -> Tensor:
+    tokens = read_token_mask(attention_mask, WHERE)
     fits = isinstance(hidden, Tensor) and hidden.ndim == 3 and hidden.is_floating_point()
     if not fits or tokens.shape != hidden.shape[:2]:
         raise ArgumentError(

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
-from attnmask.hf.inference.encoding import BatchOrder, Row, batches_of, check_vocabulary, row_of_texts
-from attnmask.hf.inference.temporary_state import borrowed
-from attnmask.hf.inference.tokenized_texts import tokens_of_texts
+from attnmask.hf.inference.encoding import BatchOrder, PackedTexts, check_vocabulary, pack_texts, split_into_batches
+from attnmask.hf.inference.temporary_state import prepared_for_inference
+from attnmask.hf.inference.tokenized_texts import tokenize_texts
 from attnmask.hf.models.families import most_tokens
-from attnmask.hf.models.packable_models import encoder_of, transformers_model
+from attnmask.hf.models.packable_models import encoder_and_family, transformers_model
 from attnmask.hf.packing.packed_calls import packed
 from attnmask.mask.arguments import whole_number
 
@@ -82,7 +82,7 @@ def score(
     array([3, 5])
     """
     model = transformers_model(model, "score(model=)")
-    base, family = encoder_of(model, "score(model=)")
+    base, family = encoder_and_family(model, "score(model=)")
     if not family.causal or model.get_output_embeddings() is None:
         raise UnsupportedModelError(
             f"{type(model).__name__} predicts no next token", where="score(model=)", fix="load AutoModelForCausalLM"
@@ -90,16 +90,16 @@ def score(
     if whole_number(token_budget, "token_budget", WHO) == 0:
         raise ArgumentError("token_budget is 0", where="score(token_budget=)", fix="give 1 token or more")
     check_vocabulary(base, tokenizer)
-    tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, None, WHO)
+    tokens = tokenize_texts(tokenizer, texts, most_tokens(base, family), max_length, None, WHO)
     sums = np.zeros(len(texts))
-    batches = list(batches_of(tokens.lengths, token_budget, BatchOrder.SORTED))
-    with borrowed(model, token_budget, len(batches)):
+    batches = list(split_into_batches(tokens.lengths, token_budget, BatchOrder.SORTED))
+    with prepared_for_inference(model, token_budget, len(batches)):
         for batch in batches:
-            sums[batch] = _log_likelihoods(model, row_of_texts(base, family, tokens, batch)).numpy()
+            sums[batch] = _log_likelihoods(model, pack_texts(base, family, tokens, batch)).numpy()
     return Scores(sums, tokens.lengths - 1)
 
 
-def _log_likelihoods(model: PreTrainedModel, row: Row) -> Tensor:
+def _log_likelihoods(model: PreTrainedModel, row: PackedTexts) -> Tensor:
     """float64 (texts,)."""
     ids = row.inputs["input_ids"][0]
     with torch.inference_mode(), packed(row.plan):

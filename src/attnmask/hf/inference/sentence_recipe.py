@@ -52,7 +52,7 @@ def is_sentence_transformer(model: Any) -> bool:
     return any(kind.__module__.startswith("sentence_transformers.") for kind in type(model).__mro__)
 
 
-def transformer_of(model: Any) -> Any:
+def inner_transformer(model: Any) -> Any:
     """The model of transformers in one of sentence-transformers, its first module."""
     inner = getattr(next(iter(model.children()), None), "auto_model", None)
     if inner is None:
@@ -60,7 +60,7 @@ def transformer_of(model: Any) -> Any:
     return inner
 
 
-def recipe_of_object(model: Any) -> Recipe:
+def recipe_from_model(model: Any) -> Recipe:
     """The recipe of a model of sentence-transformers."""
     modules: list[Any] = list(model.children())
     kinds = [type(module).__name__ for module in modules]
@@ -69,11 +69,11 @@ def recipe_of_object(model: Any) -> Recipe:
     ]
     prompts: Mapping[str, str] = getattr(model, "prompts", None) or {}
     prompt = prompts.get(getattr(model, "default_prompt_name", None) or "", "")
-    most, lower = getattr(modules[0], "max_seq_length", None), getattr(modules[0], "do_lower_case", False)
-    return _recipe(list(zip(kinds, configs, strict=True)), prompt, most, bool(lower))
+    max_length, lower = getattr(modules[0], "max_seq_length", None), getattr(modules[0], "do_lower_case", False)
+    return _recipe(list(zip(kinds, configs, strict=True)), prompt, max_length, bool(lower))
 
 
-def recipe_of_folder(folder: str | Path) -> Recipe | None:
+def recipe_from_folder(folder: str | Path) -> Recipe | None:
     """The recipe in the folder that a model was loaded from; None if it is none of sentence-transformers.
 
     Args:
@@ -99,21 +99,21 @@ def recipe_of_folder(folder: str | Path) -> Recipe | None:
     return _recipe(steps, prompt, limits.get("max_seq_length"), bool(limits.get("do_lower_case")))
 
 
-def _recipe(steps: list[tuple[str, dict[str, Any]]], prompt: str, most: int | None, lower: bool) -> Recipe:
+def _recipe(steps: list[tuple[str, dict[str, Any]]], prompt: str, max_length: int | None, lower: bool) -> Recipe:
     """The recipe of modules, by kind and config, the model itself first."""
     kinds = [kind for kind, _ in steps]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         _refuse(f"the modules of this sentence-transformer are {', '.join(kinds)}")
     pooling = steps[1][1]
-    names = _pools(pooling)
+    names = _pooling_names(pooling)
     if len(names) != 1 or names[0] not in POOLS:
         _refuse(f"this sentence-transformer pools by {' and '.join(names) or 'nothing'}")
     if prompt and not pooling.get("include_prompt", True):
         _refuse("this sentence-transformer leaves its prompt out of the pooling")
-    return Recipe(POOLS[names[0]], "Normalize" in kinds, most, prompt, lower)
+    return Recipe(POOLS[names[0]], "Normalize" in kinds, max_length, prompt, lower)
 
 
-def _pools(config: Mapping[str, Any]) -> list[str]:
+def _pooling_names(config: Mapping[str, Any]) -> list[str]:
     named = config.get("pooling_mode")
     if isinstance(named, str):
         return [named]

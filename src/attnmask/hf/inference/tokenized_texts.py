@@ -25,7 +25,7 @@ SHOWN = 5  # texts that an error names
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenizedTexts:
     """The tokens of N texts, text after text.
 
     Attributes:
@@ -45,7 +45,7 @@ class Tokens:
         return ragged_indices(firsts[texts], self.lengths[texts])
 
 
-def tokens_of_texts(
+def tokenize_texts(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     positions: int,
@@ -55,7 +55,7 @@ def tokens_of_texts(
     *,
     change: Callable[[str], str] | None = None,
     skips_empty: bool = False,
-) -> Tokens:
+) -> TokenizedTexts:
     """Tokenise texts, special tokens included.
 
     Args:
@@ -77,7 +77,7 @@ def tokens_of_texts(
     if not skips_empty:
         _check_filled(np.array([_is_blank(text) for text in texts], dtype=bool), "empty", who)
     limit = _limit(tokenizer, positions, max_length, who)
-    parts: list[Tokens] = []
+    parts: list[TokenizedTexts] = []
     cut: list[int] = []
     for first in range(0, len(texts), TEXTS_AT_ONCE):
         part, too_long = _part(tokenizer, list(texts[first : first + TEXTS_AT_ONCE]), limit, weighting, change)
@@ -98,7 +98,7 @@ def _part(
     limit: int,
     weighting: Weighting | None,
     change: Callable[[str], str] | None,
-) -> tuple[Tokens, list[int]]:
+) -> tuple[TokenizedTexts, list[int]]:
     """The tokens of some texts, none of those that are blank, and which of the texts were cut."""
     blank = [i for i, text in enumerate(texts) if _is_blank(text)]
     texts = texts if change is None else [*map(change, texts)]
@@ -121,7 +121,7 @@ def _part(
     ids, types = columns["input_ids"], columns.get("token_type_ids")
     weights = None if weighting is None else [*map(weighting.of, texts, columns["offset_mapping"])]
     flat_ids = np.fromiter(chain.from_iterable(ids), np.int32)
-    tokens = Tokens(
+    tokens = TokenizedTexts(
         lengths=np.array([len(one) for one in ids], dtype=np.int64),
         ids=flat_ids,
         types=np.zeros_like(flat_ids) if types is None else np.fromiter(chain.from_iterable(types), np.int32),
@@ -130,10 +130,10 @@ def _part(
     return tokens, cut
 
 
-def _joined(parts: list[Tokens]) -> Tokens:
+def _joined(parts: list[TokenizedTexts]) -> TokenizedTexts:
     weights = [part.weights for part in parts if part.weights is not None]
     joined = np.concatenate(weights) if weights else None
-    return Tokens(
+    return TokenizedTexts(
         lengths=np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)]),
         ids=np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)]),
         types=np.concatenate([np.zeros(0, np.int32), *(part.types for part in parts)]),
@@ -182,7 +182,7 @@ def _check_filled(empty: NDArray[np.bool_], what: str, who: str) -> None:
     raise ArgumentError(f"texts[{first}] is {what}{too}", where=f"{who}(texts=)", fix=f"leave such texts out{zero}")
 
 
-def _check_tokens(tokens: Tokens, who: str, skips_empty: bool) -> None:
+def _check_tokens(tokens: TokenizedTexts, who: str, skips_empty: bool) -> None:
     if not skips_empty:
         _check_filled(tokens.lengths == 0, "without a token", who)
     if tokens.weights is not None and len(tokens.weights):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attnmask.errors import UnsupportedModelError
 from attnmask.hf.models.families import FAMILIES, Family
-from attnmask.hf.models.packing_trial import family_by_trial
+from attnmask.hf.models.packing_trial import family_from_trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,7 +16,7 @@ WHERE = "encode(model=)"
 BY_LENGTH = ("dynamic", "longrope")
 
 
-def encoder_of(model: Any, where: str = WHERE) -> tuple[PreTrainedModel, Family]:
+def encoder_and_family(model: Any, where: str = WHERE) -> tuple[PreTrainedModel, Family]:
     """The model without its head, or the encoder of an encoder-decoder, and its family.
 
     A model type that is not known here is tried: a small copy of it must make the same of packed texts as of each
@@ -31,7 +31,7 @@ def encoder_of(model: Any, where: str = WHERE) -> tuple[PreTrainedModel, Family]
     base = cast("PreTrainedModel", transformers_model(model, where).base_model)
     if base.config.is_encoder_decoder:
         base = cast("PreTrainedModel", base.get_encoder())
-    family = known_family(base) or family_by_trial(base)
+    family = known_family(base) or family_from_trial(base)
     reasons = reasons_against(base.config)
     if isinstance(family, str):
         reasons = [family]

@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 LENGTHS = np.array([WINDOW + 5, 4, 2 * WINDOW])
 # Relative to the largest state: a wrong pair or position changes states of such weights by more than a hundredth.
 TOLERANCE = 1e-4
-_found: WeakKeyDictionary[PreTrainedModel, Family | str] = WeakKeyDictionary()
+_results: WeakKeyDictionary[PreTrainedModel, Family | str] = WeakKeyDictionary()
 
 
-def family_by_trial(base: PreTrainedModel) -> Family | str:
+def family_from_trial(base: PreTrainedModel) -> Family | str:
     """What a model must be told about packed texts, or why they do not give it what each alone gives.
 
     Args:
         base: a model of transformers without its head.
     """
-    if base not in _found:
+    if base not in _results:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is to be said is said of the model itself
-            _found[base] = _tried(base)
-    return _found[base]
+            _results[base] = _try_families(base)
+    return _results[base]
 
 
-def _tried(base: PreTrainedModel) -> Family | str:
+def _try_families(base: PreTrainedModel) -> Family | str:
     try:
         model = tiny_copy(type(base), base.config)
         ids = torch.randint(_vocabulary(model), (int(LENGTHS.sum()),))
         texts = torch.tensor_split(ids, np.cumsum(LENGTHS)[:-1].tolist())
-        alone = torch.cat([_states(model, text) for text in texts])
+        separate = torch.cat([_states(model, text) for text in texts])
         causal = _is_causal(model, ids[: LENGTHS[0]])
-        found = {family: _difference(model, family, ids, alone) for family in _candidates(model, causal)}
+        found = {family: _difference(model, family, ids, separate) for family in _candidates(model, causal)}
     except Exception as error:  # whatever the code of a model raises
         return f"cannot be tried on packed texts: {type(error).__name__}: {str(error)[:160]}"
     exact = [family for family, difference in found.items() if difference <= TOLERANCE]
@@ -82,7 +82,7 @@ def _is_causal(model: PreTrainedModel, ids: Tensor) -> bool:
     return torch.equal(_states(model, ids)[:-1], _states(model, other)[:-1])
 
 
-def _difference(model: PreTrainedModel, family: Family, ids: Tensor, alone: Tensor) -> float:
+def _difference(model: PreTrainedModel, family: Family, ids: Tensor, separate: Tensor) -> float:
     """How far the states of packed texts are from those of each alone, relative to the largest."""
     inputs: dict[str, Tensor] = {}
     if family.positions:
@@ -90,8 +90,8 @@ def _difference(model: PreTrainedModel, family: Family, ids: Tensor, alone: Tens
     if family.token_types:
         inputs["token_type_ids"] = torch.zeros_like(ids)[None]
     with under_attnmask(model), packed(compile(documents(lengths=LENGTHS), q=len(ids))):
-        together = _states(model, ids, **inputs)
-    return float((together - alone).abs().max() / alone.abs().max())
+        packed_states = _states(model, ids, **inputs)
+    return float((packed_states - separate).abs().max() / separate.abs().max())
 
 
 def _states(model: PreTrainedModel, ids: Tensor, **inputs: Tensor) -> Tensor:

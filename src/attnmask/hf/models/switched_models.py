@@ -11,12 +11,12 @@ from torch import nn
 
 from attnmask.hf.implementation.model_mask import NAME
 from attnmask.hf.implementation.registration import register
-from attnmask.hf.shared_changes import Sharing
+from attnmask.hf.shared_changes import SharedChanges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_switched = Sharing()
+_switched = SharedChanges()
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def switch_modules(model: PreTrainedModel, undo: ExitStack) -> None:
         found = _configs(module)
         if found:
             # A model and its part without the head share these modules, whoever switches them first.
-            undo.enter_context(_switched.using(module, lambda own=module, its=found: _with_copies(own, its, copies)))
+            undo.enter_context(_switched.using(module, lambda own=module, its=found: _copy_configs(own, its, copies)))
     model.set_attn_implementation(NAME)
 
 
@@ -46,7 +46,7 @@ def give_own_configs(model: PreTrainedModel) -> None:
     """Let a model share no config with others, for good."""
     copies: dict[int, Any] = {}
     for module in model.modules():
-        _with_copies(module, _configs(module), copies)
+        _copy_configs(module, _configs(module), copies)
 
 
 def _configs(module: nn.Module) -> dict[str, Any]:
@@ -55,21 +55,21 @@ def _configs(module: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if isinstance(value, PreTrainedConfig)}
 
 
-def _with_copies(module: nn.Module, found: Mapping[str, Any], copies: dict[int, Any]) -> ExitStack:
+def _copy_configs(module: nn.Module, found: Mapping[str, Any], copies: dict[int, Any]) -> ExitStack:
     """What puts a module's configs back."""
     undo = ExitStack()
     for name, config in found.items():
-        setattr(module, name, _copied(config, copies))
+        setattr(module, name, _copied_config(config, copies))
         undo.callback(setattr, module, name, config)
     return undo
 
 
-def _copied(config: Any, copies: dict[int, Any]) -> Any:
+def _copied_config(config: Any, copies: dict[int, Any]) -> Any:
     """The copy of a config, of its parts too; one for all modules that share it."""
     if id(config) not in copies:
         own = copies[id(config)] = copy(config)
         for name in config.sub_configs:
             part = getattr(config, name, None)
             if part is not None:
-                setattr(own, name, _copied(part, copies))
+                setattr(own, name, _copied_config(part, copies))
     return copies[id(config)]

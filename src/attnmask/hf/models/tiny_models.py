@@ -73,14 +73,14 @@ SIZES: tuple[tuple[int, str], ...] = (
     (1, "attn_layer_offset"),
     (4, "mamba_n_heads"),
 )
-SMALL = {name: size for size, names in SIZES for name in names.split()}
+SMALL_SIZES = {name: size for size, names in SIZES for name in names.split()}
 # What some configs leave open, and their models ask for.
-ASKED = (
+REQUIRED_SIZES = (
     "head_dim", "num_key_value_heads", "vocab_size", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group",
     "n_shared_experts", "moe_intermediate_size",
 )  # fmt: skip
 # What single architectures call the kinds of their layers, and what they want to be told.
-OWN: dict[str, Any] = {
+FIXED_VALUES: dict[str, Any] = {
     "attention_types": [[["global", "local"], 1]],
     "attn_layer_indices": [1],
     "axial_pos_embds": False,
@@ -88,12 +88,12 @@ OWN: dict[str, Any] = {
     "default_language": "en_XX",
 }
 # The same where another architecture means something else by the name.
-OF_TYPE: dict[str, dict[str, Any]] = {
+FIXED_VALUES_BY_TYPE: dict[str, dict[str, Any]] = {
     "gemma4_text": {"use_bidirectional_attention": "vision"},
     "molmo2_adapter": {"vision_feature_layer": [1, 0]},
 }
 # What a config says of the file that it is from.
-OF_FILES = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path", "_attn_implementation")
+FILE_FIELDS = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path", "_attn_implementation")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -111,7 +111,7 @@ def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> Pr
         near = get_close_matches(model_type, list(CONFIG_MAPPING)) if isinstance(model_type, str) else []
         fix = f"give {' or '.join(map(repr, near))}" if near else "give one of transformers, such as 'llama'"
         raise ArgumentError(f"there is no model type {shown(model_type)}", where="tiny_model(model_type=)", fix=fix)
-    return _shrunk(CONFIG_MAPPING[model_type], changes)
+    return _shrink(CONFIG_MAPPING[model_type], changes)
 
 
 @public
@@ -152,7 +152,7 @@ def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int =
     Args:
         kind: its class. config: its config. seed: of the weights.
     """
-    small = _shrunk(type(config), _switches(config))
+    small = _shrink(type(config), _switches(config))
     small._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -164,7 +164,9 @@ def _switches(config: PreTrainedConfig) -> dict[str, Any]:
     usual = type(config)().to_dict()
     said = {name: value for name, value in config.to_dict().items() if isinstance(value, bool | str | float)}
     return {
-        name: value for name, value in said.items() if name in usual and name not in OF_FILES and value != usual[name]
+        name: value
+        for name, value in said.items()
+        if name in usual and name not in FILE_FIELDS and value != usual[name]
     }
 
 
@@ -177,19 +179,19 @@ def _with_large_weights(model: PreTrainedModel) -> PreTrainedModel:
     return model.eval()
 
 
-def _shrunk(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = None) -> PreTrainedConfig:
+def _shrink(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = None) -> PreTrainedConfig:
     own = kind()
     changed = changed or {}
     given: dict[str, Any] = {
         name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")
     }
     sizes: dict[str, Any] = {
-        name: _size(name, value) for name, value in given.items() if name in SMALL and _is_size(value)
+        name: _size(name, value) for name, value in given.items() if name in SMALL_SIZES and _is_size(value)
     }
     if given.get("num_key_value_heads") == given.get("num_attention_heads"):
         sizes.pop("num_key_value_heads", None)
         sizes |= {"num_key_value_heads": HEADS} if "num_key_value_heads" in given else {}
-    sizes |= {name: SMALL[name] for name in ASKED if given.get(name, 0) is None}
+    sizes |= {name: SMALL_SIZES[name] for name in REQUIRED_SIZES if given.get(name, 0) is None}
     rope: dict[str, Any] = given.get("rope_parameters") or {}
     if "mrope_section" in {*rope, *getattr(kind, "ignore_keys_at_rope_validation", ())}:
         sizes["rope_parameters"] = {**rope, "mrope_section": _sections(rope.get("partial_rotary_factor", 1.0))}
@@ -200,14 +202,18 @@ def _shrunk(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = No
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
     inner: dict[str, Any] = {name: getattr(own, name, None) for name in cast(dict[str, Any], own.sub_configs)}
     parts = {
-        name: _shrunk(cast("type[PreTrainedConfig]", type(part)), changed.get(name))
+        name: _shrink(cast("type[PreTrainedConfig]", type(part)), changed.get(name))
         for name, part in inner.items()
         if part is not None
     }
     changes: dict[str, Any] = sizes | tokens | parts
     if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares
         changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
-    changes |= {name: value for name, value in {**OWN, **OF_TYPE.get(kind.model_type, {})}.items() if name in given}
+    changes |= {
+        name: value
+        for name, value in {**FIXED_VALUES, **FIXED_VALUES_BY_TYPE.get(kind.model_type, {})}.items()
+        if name in given
+    }
     changes |= {name: value for name, value in changed.items() if name not in parts}
     return kind(**{name: value for name, value in changes.items() if not _is_derived(kind, name)})
 
@@ -228,7 +234,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _size(name: str, value: int) -> int:
-    return min(SMALL[name], value)
+    return min(SMALL_SIZES[name], value)
 
 
 def _token(name: str, value: Any) -> Any:
@@ -269,7 +275,7 @@ def _texts(lengths: Sequence[int], side: str, generator: torch.Generator) -> dic
 
 def _media(config: PreTrainedConfig, batch: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     own = getattr(config, "vision_config", config)
-    size = getattr(own, "image_size", SMALL["image_size"])
+    size = getattr(own, "image_size", SMALL_SIZES["image_size"])
     sides = cast(Sequence[int], size) if isinstance(size, list | tuple) else (size, size)
     picture: tuple[int, ...] = (getattr(own, "num_channels", 3), *sides)
     yield "pixel_values", (batch, *picture)

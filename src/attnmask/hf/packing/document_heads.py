@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from attnmask.calls import public
 from attnmask.errors import UnsupportedModelError
-from attnmask.hf.models.packable_models import encoder_of
+from attnmask.hf.models.packable_models import encoder_and_family
 from attnmask.hf.packing.encoder_decoders import has_pre_hook
 from attnmask.hf.packing.packed_mask import PackedMask
 
@@ -52,20 +52,20 @@ def heads_by_document(model: PreTrainedModel) -> HeadHooks:
 
     Source: attnmask.
     """
-    base, family = encoder_of(model, WHERE)
+    base, family = encoder_and_family(model, WHERE)
     if family.causal:
         raise UnsupportedModelError(
             f"the head of {type(model).__name__} reads the last token of a text",
             where=WHERE,
             fix="train it on padded batches",
         )
-    if has_pre_hook(base, _mark):
+    if has_pre_hook(base, _announce_heads):
         return HeadHooks(())
-    marks = base.register_forward_pre_hook(_mark, with_kwargs=True)
-    return HeadHooks((marks, base.register_forward_hook(_first_tokens, with_kwargs=True)))
+    marks = base.register_forward_pre_hook(_announce_heads, with_kwargs=True)
+    return HeadHooks((marks, base.register_forward_hook(_select_first_tokens, with_kwargs=True)))
 
 
-def _mark(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def _announce_heads(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Say in the mask that the head will see every document."""
     mask = kwargs.get("attention_mask")
     if isinstance(mask, PackedMask):
@@ -73,7 +73,7 @@ def _mark(module: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return args, kwargs
 
 
-def _first_tokens(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+def _select_first_tokens(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
     mask = kwargs.get("attention_mask")
     if isinstance(mask, PackedMask):
         hidden: Tensor = output.last_hidden_state

@@ -70,14 +70,14 @@ def count_inside_documents(model: PreTrainedModel) -> None:
     whole = cast(Any, model)
     parts: list[nn.Module] = [whole.get_encoder(), whole.get_decoder()]
     for part in parts:
-        if has_pre_hook(part, _enter):  # a copy of a model has its hooks
+        if has_pre_hook(part, _set_positions):  # a copy of a model has its hooks
             continue
-        part.register_forward_pre_hook(_enter, with_kwargs=True)
-        part.register_forward_hook(_leave, always_call=True)
+        part.register_forward_pre_hook(_set_positions, with_kwargs=True)
+        part.register_forward_hook(_clear_positions, always_call=True)
         table = getattr(part, POSITIONS, None)
         if table is not None:
             table.register_forward_pre_hook(_look_up_longest, with_kwargs=True)
-            table.register_forward_hook(_take_own)
+            table.register_forward_hook(_select_positions)
 
 
 def has_pre_hook(module: nn.Module, hook: Callable[..., Any]) -> bool:
@@ -85,12 +85,12 @@ def has_pre_hook(module: nn.Module, hook: Callable[..., Any]) -> bool:
     return hook in module._forward_pre_hooks.values()  # pyright: ignore[reportPrivateUsage]
 
 
-def _enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+def _set_positions(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
     mask = kwargs.get("attention_mask")
     _positions.set(torch.from_numpy(mask.documents.positions()) if isinstance(mask, PackedMask) else None)
 
 
-def _leave(module: nn.Module, args: Any, output: Any) -> None:
+def _clear_positions(module: nn.Module, args: Any, output: Any) -> None:
     _positions.set(None)
 
 
@@ -106,7 +106,7 @@ def _look_up_longest(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> An
     return tuple(cut), {name: value for name, value in kwargs.items() if name != "position_ids"}
 
 
-def _take_own(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+def _select_positions(module: nn.Module, args: Any, output: Tensor) -> Tensor:
     positions = _positions.get()
     if positions is None:
         return output

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnmask.calls import public
 from attnmask.errors import ArgumentError
-from attnmask.hf.implementation.token_mask import described, tokens_of
+from attnmask.hf.implementation.token_mask import described, read_token_mask
 from attnmask.hf.packing.packed_mask import PackedMask
 from attnmask.mask.arguments import one_of
 
@@ -19,7 +19,7 @@ CHECK = "check_labels(labels, attention_mask)"
 SET_IGNORED = "set labels[attention_mask == 0] = -100, or make them with labels_from_mask"
 
 
-class Labelled(StrEnum):
+class LabelTask(StrEnum):
     """Which tokens have a label, and whether the model shifts labels by one."""
 
     CAUSAL_LM = "causal-lm"
@@ -52,7 +52,7 @@ def labels_from_mask(input_ids: Tensor, attention_mask: Any) -> Tensor:
     [[7, 8, 9], [5, -100, -100]]
     """
     where = "labels_from_mask(input_ids, attention_mask)"
-    tokens = _tokens_of(attention_mask, input_ids, "input_ids", where)
+    tokens = _checked_token_mask(attention_mask, input_ids, "input_ids", where)
     labels = input_ids.masked_fill(~tokens, IGNORED)
     if isinstance(attention_mask, PackedMask):
         labels = labels.masked_fill(_first_tokens(attention_mask).to(labels.device), IGNORED)
@@ -87,28 +87,28 @@ def check_labels(labels: Tensor, attention_mask: Any, task: str = "causal-lm") -
       where: check_labels(labels, attention_mask)
       to do: set labels[attention_mask == 0] = -100, or make them with labels_from_mask
     """
-    wanted = one_of(Labelled, task, "task", "check_labels")
-    tokens = _tokens_of(attention_mask, labels, "labels", CHECK)
+    wanted = one_of(LabelTask, task, "task", "check_labels")
+    tokens = _checked_token_mask(attention_mask, labels, "labels", CHECK)
     labelled = labels != IGNORED
     _check_none("pads with a label", labelled & ~tokens, ~tokens, labels, SET_IGNORED)
     first = torch.zeros_like(tokens)
-    if isinstance(attention_mask, PackedMask) and wanted is not Labelled.MASKED_LM:
+    if isinstance(attention_mask, PackedMask) and wanted is not LabelTask.MASKED_LM:
         first = _first_tokens(attention_mask).to(labels.device)
         crossing = labelled & first
         crossing[:, 0] = False  # nothing stands before it
         fix = "set the label of each document's first token to -100"
         _check_none("documents whose first label is asked of the document before", crossing, first, labels, fix)
-    if wanted is Labelled.CAUSAL_LM:
+    if wanted is LabelTask.CAUSAL_LM:
         fix = 'label each token; task="completion" allows for prompts, "masked-lm" for all that is not masked'
         _check_none("tokens without a label", tokens & ~labelled & ~first, tokens, labels, fix)
     # A model that shifts labels never looks at the first.
-    asked = labelled if wanted is Labelled.MASKED_LM else labelled[:, 1:]
-    if not bool(asked.any()):
+    targets = labelled if wanted is LabelTask.MASKED_LM else labelled[:, 1:]
+    if not bool(targets.any()):
         raise ArgumentError("no token is asked for: the loss is NaN", where=CHECK, fix="leave the batch out")
 
 
-def _tokens_of(attention_mask: Any, labels: Tensor, name: str, where: str) -> Tensor:
-    tokens = tokens_of(attention_mask, where)
+def _checked_token_mask(attention_mask: Any, labels: Tensor, name: str, where: str) -> Tensor:
+    tokens = read_token_mask(attention_mask, where)
     if not isinstance(labels, Tensor) or labels.shape != tokens.shape or labels.dtype != torch.int64:
         raise ArgumentError(
             f"{name} are {described(labels)}, attention_mask {tuple(tokens.shape)}",

@@ -20,14 +20,14 @@ from attnmask.hf.implementation.token_mask import described
 from attnmask.mask.arguments import instance_of
 
 # What no mask of attention keeps apart.
-MIXING = {
+MIXING_MODELS = {
     "mobilebert": "its embeddings hold both neighbours of a token",
     "recurrent_gemma": "its recurrent layers run on from one text into the next",
 }
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedCall:
     """The current row of texts: what attends to what, and how much each token is attended to."""
 
     plan: Plan
@@ -35,31 +35,31 @@ class Packed:
 
 
 @lru_cache(maxsize=32)
-def narrowed(plan: Plan, own: Plan) -> Plan:
+def intersect_with_layer_mask(plan: Plan, layer_plan: Plan) -> Plan:
     """What is in a plan of packed texts and in a layer's own; the same object for all layers that share theirs."""
-    if (own.Q, own.K) != (plan.Q, plan.K):
+    if (layer_plan.Q, layer_plan.K) != (plan.Q, plan.K):
         raise ArgumentError(
-            f"the packed plan has (Q, K) = {(plan.Q, plan.K)}, the model is run on {(own.Q, own.K)}",
+            f"the packed plan has (Q, K) = {(plan.Q, plan.K)}, the model is run on {(layer_plan.Q, layer_plan.K)}",
             where="packed(plan)",
             fix="run the model once on the packed row of tokens, without a cache",
         )
-    if is_full(own.runs):
+    if is_full(layer_plan.runs):
         return plan
-    both = plan.mask & own.mask if plan.mask is not None and own.mask is not None else None
-    return Plan(intersect([plan.runs, own.runs]), plan.offset, both)
+    mask = plan.mask & layer_plan.mask if plan.mask is not None and layer_plan.mask is not None else None
+    return Plan(intersect([plan.runs, layer_plan.runs]), plan.offset, mask)
 
 
 def refuse_mixing(model_type: str) -> None:
     """Raise for a model that mixes the texts of a row outside its attention."""
-    if model_type in MIXING:
+    if model_type in MIXING_MODELS:
         raise UnsupportedModelError(
-            f"{model_type} mixes the texts of a row: {MIXING[model_type]}",
+            f"{model_type} mixes the texts of a row: {MIXING_MODELS[model_type]}",
             where="packed rows",
             fix="run it on padded batches",
         )
 
 
-_current: ContextVar[Packed | None] = ContextVar("attnmask_packed", default=None)
+_current_packing: ContextVar[PackedCall | None] = ContextVar("attnmask_packed", default=None)
 
 
 @contextmanager
@@ -93,11 +93,11 @@ def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
     instance_of(Plan, plan, "plan", "packed", "compile the mask: compile(documents(lengths=...), q=T)")
     if weights is not None:
         _check_weights(weights, plan.K)
-    token = _current.set(Packed(plan, weights))
+    token = _current_packing.set(PackedCall(plan, weights))
     try:
         yield
     finally:
-        _current.reset(token)
+        _current_packing.reset(token)
 
 
 def _check_weights(weights: Any, tokens: int) -> None:
@@ -106,6 +106,6 @@ def _check_weights(weights: Any, tokens: int) -> None:
         raise ArgumentError(f"weights are {described(weights)}", where="packed(weights=)", fix=fix)
 
 
-def current() -> Packed | None:
+def current_packing() -> PackedCall | None:
     """What ``packed`` has set here, None outside."""
-    return _current.get()
+    return _current_packing.get()

@@ -16,14 +16,14 @@ from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.mask.atoms import cross_documents, documents
 from attnmask.mask.tables.lookup_tables import ragged_indices
 
-KEEPS = {"to", "bool", "long", "int", "clone", "detach", "contiguous", "cpu", "cuda", "pin_memory"}
+KEEPS_DOCUMENTS = {"to", "bool", "long", "int", "clone", "detach", "contiguous", "cpu", "cuda", "pin_memory"}
 SHAPES = {"view", "reshape"}
 READS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
-COUNTS = {"sum", "untyped_storage", "storage", "is_pinned", "tolist", "numpy", "__repr__"}
+READS_VALUES = {"sum", "untyped_storage", "storage", "is_pinned", "tolist", "numpy", "__repr__"}
 
 
 @dataclass(frozen=True)
-class Layout:
+class DocumentLayout:
     """Where documents lie in a batch of rows, in the order of the examples that they were made from.
 
     Attributes:
@@ -57,7 +57,7 @@ class Layout:
         rows, length = self.shape
         return compile(documents(ids=self.ids()), q=length, batch=rows)
 
-    def plan_over(self, keys: Layout) -> Plan:
+    def plan_over(self, keys: DocumentLayout) -> Plan:
         """Each document of these queries attends to its own document of the keys: packed cross-attention."""
         rows, length = self.shape
         mask = cross_documents(query_ids=self.ids(), key_ids=keys.ids())
@@ -82,7 +82,7 @@ class PackedMask(Tensor):
         needs_head_by_document: whether a label belongs to each document, and ``heads_by_document`` is not yet seen.
     """
 
-    documents: Layout
+    documents: DocumentLayout
     plan: Plan
     weights: Tensor | None
     plan_of_decoder: Plan | None
@@ -90,9 +90,9 @@ class PackedMask(Tensor):
 
     @staticmethod
     def of(
-        layout: Layout,
+        layout: DocumentLayout,
         weights: Tensor | None = None,
-        decoder: Layout | None = None,
+        decoder: DocumentLayout | None = None,
         needs_head_by_document: bool = False,
     ) -> PackedMask:
         """The mask of a layout.
@@ -103,7 +103,7 @@ class PackedMask(Tensor):
         """
         tokens = torch.from_numpy((layout.ids() >= 0).astype(np.int64))
         across = None if decoder is None else decoder.plan_over(layout)
-        return _carrying(
+        return _with_attributes(
             tokens,
             {
                 "documents": layout,
@@ -116,7 +116,7 @@ class PackedMask(Tensor):
 
     def replaced(self, **changes: Any) -> PackedMask:
         """The same with other attributes."""
-        return _carrying(_plainly(Tensor.as_subclass, (self, Tensor), {}), vars(self) | changes)
+        return _with_attributes(_call_without_override(Tensor.as_subclass, (self, Tensor), {}), vars(self) | changes)
 
     def across(self) -> PackedMask:
         """The same for the cross-attention of a decoder."""
@@ -132,11 +132,11 @@ class PackedMask(Tensor):
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        name, found = func.__name__, _plainly(func, args, kwargs or {})
-        kept = name in KEEPS or (name in SHAPES and found.shape == args[0].shape)
+        name, found = func.__name__, _call_without_override(func, args, kwargs or {})
+        kept = name in KEEPS_DOCUMENTS or (name in SHAPES and found.shape == args[0].shape)
         if kept and isinstance(args[0], PackedMask):
-            return _carrying(found, vars(args[0]))
-        if name in COUNTS or (name in READS and not isinstance(found, Tensor)):
+            return _with_attributes(found, vars(args[0]))
+        if name in READS_VALUES or (name in READS and not isinstance(found, Tensor)):
             return found
         raise UnsupportedModelError(
             f"{name} of the attention_mask of packed documents would lose the documents",
@@ -145,16 +145,16 @@ class PackedMask(Tensor):
         )
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _carrying, (_plainly(Tensor.as_subclass, (self, Tensor), {}), vars(self))
+        return _with_attributes, (_call_without_override(Tensor.as_subclass, (self, Tensor), {}), vars(self))
 
 
-def _carrying(looks: Tensor, attributes: dict[str, Any]) -> PackedMask:
+def _with_attributes(looks: Tensor, attributes: dict[str, Any]) -> PackedMask:
     mask = looks.as_subclass(PackedMask)
     vars(mask).update(attributes)
     mask.weights = None if mask.weights is None else mask.weights.to(looks.device)
     return mask
 
 
-def _plainly(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _call_without_override(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     with torch._C.DisableTorchFunctionSubclass():  # pyright: ignore
         return func(*args, **kwargs)

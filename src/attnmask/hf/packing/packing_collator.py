@@ -16,16 +16,23 @@ from attnmask.hf.models.families import first_position
 from attnmask.hf.models.packable_models import transformers_model
 from attnmask.hf.packing.encoder_decoders import DecoderStart, count_inside_documents, decoder_start
 from attnmask.hf.packing.labels import IGNORED
-from attnmask.hf.packing.packed_mask import Layout, PackedMask
-from attnmask.hf.packing.row_packing import Order, pack
-from attnmask.hf.packing.row_trial import check_takes_rows, takes
-from attnmask.hf.packing.training_examples import WHERE, Columns, Limits, Task, columns_of, labels_of_documents
+from attnmask.hf.packing.packed_mask import DocumentLayout, PackedMask
+from attnmask.hf.packing.row_packing import RowOrder, pack
+from attnmask.hf.packing.row_trial import accepts_argument, check_takes_rows
+from attnmask.hf.packing.training_examples import (
+    WHERE,
+    Columns,
+    Limits,
+    Task,
+    columns_from_examples,
+    labels_from_examples,
+)
 from attnmask.mask.arguments import one_of, positive_number, whole_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-OF_MODEL = "PackingCollator.for_model(model)"
+FOR_MODEL = "PackingCollator.for_model(model)"
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class PackingCollator:
 
     def __post_init__(self) -> None:
         self.task = one_of(Task, self.task, "task", WHERE)
-        self.order = one_of(Order, self.order, "order", WHERE)
+        self.order = one_of(RowOrder, self.order, "order", WHERE)
         positive_number(self.row_tokens, "row_tokens", WHERE)
         whole_number(self.first_position, "first_position", WHERE)
         if not isinstance(self.mlm_probability, int | float) or not 0 < self.mlm_probability <= 1:
@@ -125,27 +132,27 @@ class PackingCollator:
         Raises:
             UnsupportedModelError: a model for which packed texts do not give what each text alone gives.
         """
-        inner = transformers_model(model, OF_MODEL)
-        check_takes_rows(inner, OF_MODEL)
-        first, two = first_position(inner), bool(inner.config.is_encoder_decoder)
-        own: dict[str, Any] = {"task": Task.SEQ2SEQ} if two else {"first_position": first}
+        inner = transformers_model(model, FOR_MODEL)
+        check_takes_rows(inner, FOR_MODEL)
+        first, is_pair = first_position(inner), bool(inner.config.is_encoder_decoder)
+        own: dict[str, Any] = {"task": Task.SEQ2SEQ} if is_pair else {"first_position": first}
         collator = cls(tokenizer, **own | options)
-        if two != (collator.task == Task.SEQ2SEQ):
+        if is_pair != (collator.task == Task.SEQ2SEQ):
             raise UnsupportedModelError(
-                f"{type(inner).__name__} is {'an' if two else 'no'} encoder-decoder, the task {collator.task!s}",
-                where=OF_MODEL,
+                f"{type(inner).__name__} is {'an' if is_pair else 'no'} encoder-decoder, the task {collator.task!s}",
+                where=FOR_MODEL,
                 fix='"seq2seq" is the task of encoder-decoders, with the tokens of the decoder as labels',
             )
-        if two:
+        if is_pair:
             count_inside_documents(inner)
         collator.own_head |= inner.base_model is inner
-        collator._needs = _needs_of(inner, first)
+        collator._needs = _needs_from_model(inner, first)
         return collator
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        columns = columns_of(examples, Task(self.task), self.row_tokens, self._needs.limits)
+        columns = columns_from_examples(examples, Task(self.task), self.row_tokens, self._needs.limits)
         if self.task == Task.SEQ2SEQ:
-            return self._of_two_sides(columns)
+            return self._encoder_decoder_batch(columns)
         layout = self._layouts(columns, ["input_ids"])[0]
         weights = columns.get("weights")
         mask = PackedMask.of(
@@ -159,19 +166,21 @@ class PackingCollator:
         if "token_type_ids" in columns:
             batch["token_type_ids"] = _rows(columns["token_type_ids"], layout, 0)
         if self.task == Task.CLASSIFICATION:
-            return batch | {"labels": torch.from_numpy(labels_of_documents(examples))}
+            return batch | {"labels": torch.from_numpy(labels_from_examples(examples))}
         return batch if self.task == Task.EMBEDDING else batch | self._labels(batch["input_ids"], columns, layout)
 
-    def _layouts(self, columns: Columns, sides: Sequence[str]) -> list[Layout]:
+    def _layouts(self, columns: Columns, sides: Sequence[str]) -> list[DocumentLayout]:
         lengths = np.array([[len(values) for values in columns[side]] for side in sides])
-        return pack(lengths.T, self.row_tokens, Order(self.order))
+        return pack(lengths.T, self.row_tokens, RowOrder(self.order))
 
-    def _tokens(self, values: Sequence[NDArray[Any]], layout: Layout) -> Tensor:
+    def _tokens(self, values: Sequence[NDArray[Any]], layout: DocumentLayout) -> Tensor:
         return _rows(values, layout, cast(int, self.tokenizer.pad_token_id))
 
-    def _of_two_sides(self, columns: Columns) -> dict[str, Tensor]:
+    def _encoder_decoder_batch(self, columns: Columns) -> dict[str, Tensor]:
         """The batch of an encoder-decoder."""
-        given = columns.get("decoder_input_ids") or [self._start().inputs(labels) for labels in columns["labels"]]
+        given = columns.get("decoder_input_ids") or [
+            self._decoder_start().inputs(labels) for labels in columns["labels"]
+        ]
         encoder, decoder = self._layouts(columns | {"decoder": given}, ["input_ids", "decoder"])
         batch = {
             "input_ids": self._tokens(columns["input_ids"], encoder),
@@ -183,7 +192,7 @@ class PackingCollator:
             batch["token_type_ids"] = _rows(columns["token_type_ids"], encoder, 0)
         return batch | ({"labels": _rows(columns["labels"], decoder, IGNORED)} if "labels" in columns else {})
 
-    def _start(self) -> DecoderStart:
+    def _decoder_start(self) -> DecoderStart:
         if self._needs.start is None:
             raise ArgumentError(
                 "nothing says what the decoder is given for its labels",
@@ -193,16 +202,16 @@ class PackingCollator:
             )
         return self._needs.start
 
-    def _labels(self, input_ids: Tensor, columns: Columns, layout: Layout) -> dict[str, Tensor]:
+    def _labels(self, input_ids: Tensor, columns: Columns, layout: DocumentLayout) -> dict[str, Tensor]:
         """Labels of tokens, and in masked-LM the tokens that stand in their place."""
         if self.task == Task.MASKED_LM and "labels" not in columns:
-            return self._masked(input_ids, columns, layout)
+            return self._mask_tokens(input_ids, columns, layout)
         labels = _rows(columns.get("labels", columns["input_ids"]), layout, IGNORED)
         if self.task == Task.CAUSAL_LM:  # the last token of the document before would be asked for it
             labels[torch.from_numpy(layout.rows), torch.from_numpy(layout.starts)] = IGNORED
         return {"labels": labels}
 
-    def _masked(self, input_ids: Tensor, columns: Columns, layout: Layout) -> dict[str, Tensor]:
+    def _mask_tokens(self, input_ids: Tensor, columns: Columns, layout: DocumentLayout) -> dict[str, Tensor]:
         from transformers import DataCollatorForLanguageModeling
 
         given = columns.get("special_tokens_mask")
@@ -216,22 +225,22 @@ class PackingCollator:
         return {"input_ids": masked, "labels": labels}
 
 
-def _needs_of(model: PreTrainedModel, first: int) -> ModelNeeds:
+def _needs_from_model(model: PreTrainedModel, first: int) -> ModelNeeds:
     """What a batch must be for a model whose texts begin at a position."""
-    two = bool(model.config.is_encoder_decoder)
-    sides: list[Any] = [cast(Any, model).get_encoder(), cast(Any, model).get_decoder()] if two else [model, model]
-    most = [_positions_of(side, first) for side in sides]
+    is_pair = bool(model.config.is_encoder_decoder)
+    sides: list[Any] = [cast(Any, model).get_encoder(), cast(Any, model).get_decoder()] if is_pair else [model, model]
+    positions_per_side = [_max_positions(side, first) for side in sides]
     limits = Limits(
         vocabulary=getattr(model.get_input_embeddings(), "num_embeddings", None),
-        positions=most[0],
-        decoder_positions=most[1],
-        token_types=takes(model, "token_type_ids"),
+        positions=positions_per_side[0],
+        decoder_positions=positions_per_side[1],
+        token_types=accepts_argument(model, "token_type_ids"),
     )
-    positions = not two and takes(cast("PreTrainedModel", model.base_model), "position_ids")
-    return ModelNeeds(limits, positions, decoder_start(model) if two else None)
+    positions = not is_pair and accepts_argument(cast("PreTrainedModel", model.base_model), "position_ids")
+    return ModelNeeds(limits, positions, decoder_start(model) if is_pair else None)
 
 
-def _positions_of(model: Any, first: int) -> int | None:
+def _max_positions(model: Any, first: int) -> int | None:
     """Tokens of a text for which a model has a table of positions; None if it has none."""
     names = ("position_embeddings", "embed_positions", "wpe")
     tables = [
@@ -240,7 +249,7 @@ def _positions_of(model: Any, first: int) -> int | None:
     return min((x.num_embeddings - getattr(x, "offset", first) for x in tables), default=None)
 
 
-def _rows(parts: Sequence[NDArray[Any]], layout: Layout, fill: float) -> Tensor:
+def _rows(parts: Sequence[NDArray[Any]], layout: DocumentLayout, fill: float) -> Tensor:
     """Values of tokens in rows (B, T): float32 if ``fill`` is a float, else int64."""
     rows = torch.full(layout.shape, fill, dtype=torch.float32 if isinstance(fill, float) else torch.int64)
     rows.view(-1)[torch.from_numpy(layout.places())] = torch.from_numpy(np.concatenate(parts)).to(rows.dtype)

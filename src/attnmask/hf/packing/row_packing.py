@@ -7,10 +7,10 @@ from enum import StrEnum
 import numpy as np
 
 from attnmask.conventions import IntArray
-from attnmask.hf.packing.packed_mask import Layout
+from attnmask.hf.packing.packed_mask import DocumentLayout
 
 
-class Order(StrEnum):
+class RowOrder(StrEnum):
     """Which documents share a row."""
 
     FIRST_FIT_DECREASING = "first-fit-decreasing"
@@ -18,7 +18,7 @@ class Order(StrEnum):
     APART = "apart"
 
 
-def pack(lengths: IntArray, row_tokens: int, order: Order) -> list[Layout]:
+def pack(lengths: IntArray, row_tokens: int, order: RowOrder) -> list[DocumentLayout]:
     """Put documents into rows.
 
     Args:
@@ -29,20 +29,20 @@ def pack(lengths: IntArray, row_tokens: int, order: Order) -> list[Layout]:
     Returns:
         For each side where its documents lie, in the order given.
 
-    >>> [layout] = pack(np.array([[2], [3], [1]]), 4, Order.FIRST_FIT_DECREASING)
+    >>> [layout] = pack(np.array([[2], [3], [1]]), 4, RowOrder.FIRST_FIT_DECREASING)
     >>> layout.rows.tolist(), layout.starts.tolist()
     ([1, 0, 0], [0, 0, 3])
     """
     count, sides = lengths.shape
     used = np.zeros((count, sides), dtype=np.int64)
     rows, starts = np.zeros(count, dtype=np.int64), np.zeros((count, sides), dtype=np.int64)
-    decreasing = order is Order.FIRST_FIT_DECREASING
+    decreasing = order is RowOrder.FIRST_FIT_DECREASING
     begun = 0  # rows with a document
     for at in np.argsort(-lengths.max(1), kind="stable") if decreasing else range(count):
-        first = {Order.APART: begun, Order.ARRIVAL: max(begun - 1, 0)}.get(order, 0)
+        first = {RowOrder.APART: begun, RowOrder.ARRIVAL: max(begun - 1, 0)}.get(order, 0)
         fits = (used[first : begun + 1] + lengths[at] <= row_tokens).all(1)
         row = first + int(fits.argmax())
         rows[at], starts[at] = row, used[row]
         used[row] += lengths[at]
         begun = max(begun, row + 1)
-    return [Layout(rows, starts[:, side], lengths[:, side]) for side in range(sides)]
+    return [DocumentLayout(rows, starts[:, side], lengths[:, side]) for side in range(sides)]

@@ -17,8 +17,8 @@ from attnmask.hf.models.packable_models import known_family, reasons_against
 from attnmask.hf.models.switched_models import under_attnmask
 from attnmask.hf.models.tiny_models import tiny_copy
 from attnmask.hf.packing.encoder_decoders import count_inside_documents
-from attnmask.hf.packing.packed_mask import Layout, PackedMask
-from attnmask.hf.packing.row_packing import Order, pack
+from attnmask.hf.packing.packed_mask import DocumentLayout, PackedMask
+from attnmask.hf.packing.row_packing import RowOrder, pack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,19 +42,19 @@ def check_takes_rows(model: PreTrainedModel, where: str) -> None:
     base = model if model.config.is_encoder_decoder else cast("PreTrainedModel", model.base_model)
     if base not in _reasons:
         known = not model.config.is_encoder_decoder and known_family(base) is not None
-        _reasons[base] = "; ".join(reasons_against(base.config)) or ("" if known else _reason_by_trial(base))
+        _reasons[base] = "; ".join(reasons_against(base.config)) or ("" if known else _reason_from_trial(base))
     if _reasons[base]:
         raise UnsupportedModelError(
             f"{type(model).__name__} {_reasons[base]}", where=where, fix="train it on padded batches"
         )
 
 
-def takes(model: PreTrainedModel, name: str) -> bool:
+def accepts_argument(model: PreTrainedModel, name: str) -> bool:
     """Whether a model has an argument."""
     return name in inspect.signature(model.forward).parameters
 
 
-def _reason_by_trial(model: PreTrainedModel) -> str:
+def _reason_from_trial(model: PreTrainedModel) -> str:
     """Why packed rows are not exact in a small copy of a model; empty if they are."""
     with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is to be said is said of the model itself
@@ -68,33 +68,35 @@ def _reason_by_trial(model: PreTrainedModel) -> str:
 
 def _difference(model: PreTrainedModel) -> float:
     """How far predictions of packed texts are from those of each alone, relative to the largest."""
-    most = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
-    texts = [tuple(torch.randint(5, most, (int(size),)) for size in sizes) for sizes in LENGTHS]
-    two = bool(model.config.is_encoder_decoder)
-    alone = torch.cat([_predicted(model, ids[None], of_decoder[None] if two else None)[0] for ids, of_decoder in texts])
-    text, decoder = pack(LENGTHS, int(LENGTHS.max()), Order.ARRIVAL)
-    ids, of_decoder = (_row(layout, [each[at] for each in texts]) for at, layout in enumerate((text, decoder)))
-    inputs: dict[str, Tensor] = {"attention_mask": PackedMask.of(text, decoder=decoder if two else None)}
-    if two:
+    vocabulary = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
+    texts = [tuple(torch.randint(5, vocabulary, (int(size),)) for size in sizes) for sizes in LENGTHS]
+    is_pair = bool(model.config.is_encoder_decoder)
+    separate = torch.cat(
+        [_predicted(model, ids[None], decoder_ids[None] if is_pair else None)[0] for ids, decoder_ids in texts]
+    )
+    text, decoder = pack(LENGTHS, int(LENGTHS.max()), RowOrder.ARRIVAL)
+    ids, decoder_ids = (_row(layout, [each[at] for each in texts]) for at, layout in enumerate((text, decoder)))
+    inputs: dict[str, Tensor] = {"attention_mask": PackedMask.of(text, decoder=decoder if is_pair else None)}
+    if is_pair:
         count_inside_documents(model)
         inputs["decoder_attention_mask"] = PackedMask.of(decoder)
-    elif takes(model, "position_ids"):
+    elif accepts_argument(model, "position_ids"):
         inputs["position_ids"] = torch.from_numpy(text.positions() + first_position(model))
     with under_attnmask(model):
-        together = _predicted(model, ids, of_decoder if two else None, **inputs).flatten(0, 1)
-    own = together[torch.from_numpy((decoder if two else text).places())]
-    return float((own - alone).abs().max() / alone.abs().max())
+        packed = _predicted(model, ids, decoder_ids if is_pair else None, **inputs).flatten(0, 1)
+    packed_tokens = packed[torch.from_numpy((decoder if is_pair else text).places())]
+    return float((packed_tokens - separate).abs().max() / separate.abs().max())
 
 
-def _row(layout: Layout, texts: list[Tensor]) -> Tensor:
+def _row(layout: DocumentLayout, texts: list[Tensor]) -> Tensor:
     """Token ids of the texts in rows (B, T), 1 where there is none."""
     rows = torch.ones(layout.shape, dtype=torch.int64)
     rows.view(-1)[torch.from_numpy(layout.places())] = torch.cat(texts)
     return rows
 
 
-def _predicted(model: PreTrainedModel, ids: Tensor, of_decoder: Tensor | None, **inputs: Tensor) -> Tensor:
-    more: dict[str, Any] = {"use_cache": False} if takes(model, "use_cache") else {}
-    more |= {} if of_decoder is None else {"decoder_input_ids": of_decoder}
+def _predicted(model: PreTrainedModel, ids: Tensor, decoder_ids: Tensor | None, **inputs: Tensor) -> Tensor:
+    more: dict[str, Any] = {"use_cache": False} if accepts_argument(model, "use_cache") else {}
+    more |= {} if decoder_ids is None else {"decoder_input_ids": decoder_ids}
     output = model(input_ids=ids, **inputs, **more)
     return output.logits if "logits" in output else output.last_hidden_state

@@ -12,7 +12,7 @@ from torch import Tensor
 from attnmask.calls import public
 from attnmask.compiler.plan import Plan, compile
 from attnmask.errors import ArgumentError
-from attnmask.hf.implementation.token_mask import described, tokens_of
+from attnmask.hf.implementation.token_mask import described, read_token_mask
 from attnmask.hf.packing.packed_mask import PackedMask
 from attnmask.mask.arguments import instance_of
 from attnmask.mask.atoms import documents
@@ -73,7 +73,7 @@ def unpad(x: Tensor, attention_mask: Any) -> tuple[Tensor, TokenPlaces]:
     [[7, 8, 0], [0, 0, 9]]
     """
     where = "unpad(x, attention_mask)"
-    tokens = tokens_of(attention_mask, where)
+    tokens = read_token_mask(attention_mask, where)
     if not isinstance(x, Tensor) or x.shape[:2] != tokens.shape:
         raise ArgumentError(
             f"x is {described(x)}, attention_mask {tuple(tokens.shape)}", where=where, fix="give (B, L, ...) and (B, L)"

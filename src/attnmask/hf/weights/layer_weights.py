@@ -65,7 +65,7 @@ class LayerWeights:
 current_weights: ContextVar[LayerWeights | None] = ContextVar("attnmask_weights", default=None)
 
 
-def weights_of_keys(keys: range, tokens: int, batch: int, config: Any) -> Tensor | None:
+def current_key_weights(keys: range, tokens: int, batch: int, config: Any) -> Tensor | None:
     """The weights of the keys at some positions, (B, K); 1 for those that came later; None where there are none.
 
     Args:

@@ -58,9 +58,9 @@ def weighted(model: PreTrainedModel, weights: ArrayLike | Tensor) -> Generator[N
     True
     """
     inner = _check_model(model)
-    values = _values_of(weights, inner)
+    values = _weights_tensor(weights, inner)
     with under_attnmask(inner), ExitStack() as undo:
-        own = LayerWeights(values, _configs_of_text(inner), current_weights.get())
+        own = LayerWeights(values, _text_config_ids(inner), current_weights.get())
 
         def resume(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
             if current_weights.get() is own:  # and not those of another thread
@@ -110,7 +110,7 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
         weights = kwargs.pop("weights", None)
         if weights is not None:
             _check_one_text(kwargs)
-            own = LayerWeights(_values_of(weights, inner), _configs_of_text(inner), current_weights.get())
+            own = LayerWeights(_weights_tensor(weights, inner), _text_config_ids(inner), current_weights.get())
             running.set(own)
             current_weights.set(own)
         return args, kwargs
@@ -129,7 +129,7 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
     return undo
 
 
-def _values_of(weights: Any, model: PreTrainedModel) -> Tensor:
+def _weights_tensor(weights: Any, model: PreTrainedModel) -> Tensor:
     """Weights as a tensor (B, L); each attention checks that they are finite and 0 or more."""
     kind = type(weights).__name__
     fix = "give floating-point numbers (B, L), or (L,) for all texts, such as token_weights returns"
@@ -144,7 +144,7 @@ def _values_of(weights: Any, model: PreTrainedModel) -> Tensor:
     return values if values.ndim == 2 else values[None]
 
 
-def _configs_of_text(model: PreTrainedModel) -> frozenset[int]:
+def _text_config_ids(model: PreTrainedModel) -> frozenset[int]:
     """The ids of the configs under which a model reads tokens."""
     text = model.config.get_text_config()
     others = (module.config for module in model.modules() if hasattr(module, "config"))
