@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from attnmask.auditing.global_state import global_state_kept, model_kept
+from attnmask.auditing.global_state import global_state_restored, model_state_restored
 from attnmask.calls import public
 from attnmask.errors import ArgumentError, AttnMaskError
 from attnmask.mask.arguments import flag, instance_of, shown
@@ -64,8 +64,8 @@ def audit(
     >>> report.exit_code, report.verdicts
     (0, {'future leak': <Verdict.OK: 'ok'>})
     """
-    from attnmask.auditing.run_probes import check_options, report_of
-    from attnmask.auditing.subject.subject_from_name import quiet, subject_from_text, subject_of
+    from attnmask.auditing.run_probes import audit_subject, check_options
+    from attnmask.auditing.subject.subject_from_name import quiet, subject_from_model, subject_from_text
 
     if isinstance(model, str) and forward is not None:
         raise ArgumentError("forward= calls a model", where="audit(forward=)", fix="give that model, not its name")
@@ -74,14 +74,14 @@ def audit(
         raise ArgumentError(f"mode is {shown(mode)}, and a model is given", where="audit(mode=)", fix=fix)
     _check_options(mask, mode, forward, probes, expect, redraw, progress)
     check_options(probes, expect or {})
-    with global_state_kept():
+    with global_state_restored():
         with quiet():
             subject = (
                 subject_from_text(model, mode, mask, redraw)
                 if isinstance(model, str)
-                else subject_of(model, mask, forward, redraw_weights=redraw)
+                else subject_from_model(model, mask, forward, redraw_weights=redraw)
             )
-        return report_of(subject, probes, expect, progress)
+        return audit_subject(subject, probes, expect, progress)
 
 
 def _check_options(mask: Any, mode: Any, forward: Any, probes: Any, expect: Any, redraw: Any, progress: Any) -> None:
@@ -90,18 +90,18 @@ def _check_options(mask: Any, mode: Any, forward: Any, probes: Any, expect: Any,
     for name, value in (("forward", forward), ("progress", progress)):
         if value is not None and not callable(value):
             raise ArgumentError(f"{name} is {shown(value)}", where=f"audit({name}=)", fix="give a function")
-    if isinstance(probes, str) or not _all_of(str, probes):
+    if isinstance(probes, str) or not _is_list_of(str, probes):
         fix = 'give a list of names, such as ["future leak"]'
         raise ArgumentError(f"probes is {shown(probes)}", where="audit(probes=)", fix=fix)
-    if expect is not None and not (isinstance(expect, Mapping) and _all_of(str, [*expect, *expect.values()])):
+    if expect is not None and not (isinstance(expect, Mapping) and _is_list_of(str, [*expect, *expect.values()])):
         fix = 'give a dict from a probe or a padding to why, such as {"left_padding": "shifted"}'
         raise ArgumentError(f"expect is {shown(expect)}", where="audit(expect=)", fix=fix)
-    if not (mask is None or isinstance(mask, Mask) or (_all_of(Mask, mask) and len(mask))):
+    if not (mask is None or isinstance(mask, Mask) or (_is_list_of(Mask, mask) and len(mask))):
         fix = "give a mask for all layers, or a list of one for each: causal(), or mask_from_text(text)"
         raise ArgumentError(f"mask is {shown(mask)}", where="audit(mask=)", fix=fix)
 
 
-def _all_of(kind: type, values: Any) -> bool:
+def _is_list_of(kind: type, values: Any) -> bool:
     return isinstance(values, list | tuple) and all(isinstance(value, kind) for value in cast(list[Any], values))
 
 
@@ -132,7 +132,7 @@ def trace(model: nn.Module, batch: Mapping[str, Any]) -> Trace:
     instance_of(nn.Module, model, "model", "trace", "give an nn.Module")
     instance_of(Mapping, batch, "batch", "trace", 'give keyword arguments by name, such as {"input_ids": ids}')
     try:
-        with global_state_kept(), model_kept(model):
+        with global_state_restored(), model_state_restored(model):
             return recording.trace(model, batch)
     except AttnMaskError:
         raise

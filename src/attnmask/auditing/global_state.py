@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def global_state_kept() -> Generator[None]:
+def global_state_restored() -> Generator[None]:
     """Put back random numbers, warning filters, and torch's dtype, threads and grad mode, also after an error.
 
     >>> random.seed(0)
-    >>> with global_state_kept():
+    >>> with global_state_restored():
     ...     first = random.random()
     >>> random.random() == first
     True
     """
     drawn, drawn_by_numpy = random.getstate(), np.random.get_state()
-    with ExitStack() as kept:
-        kept.callback(random.setstate, drawn)
-        kept.callback(np.random.set_state, drawn_by_numpy)
-        kept.enter_context(warnings.catch_warnings())
+    with ExitStack() as undo:
+        undo.callback(random.setstate, drawn)
+        undo.callback(np.random.set_state, drawn_by_numpy)
+        undo.enter_context(warnings.catch_warnings())
         if "torch" in sys.modules:  # an audit of a metric or a collator needs none
-            _keep_state_of_torch(kept)
+            _restore_torch_state_later(undo)
         yield
 
 
-def _keep_state_of_torch(kept: ExitStack) -> None:
+def _restore_torch_state_later(undo: ExitStack) -> None:
     import torch
 
     devices = [*range(torch.cuda.device_count())] if torch.cuda.is_initialized() else []
-    kept.enter_context(cast(Any, torch.random.fork_rng(devices)))
-    kept.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
-    kept.callback(torch.set_default_dtype, torch.get_default_dtype())
-    kept.callback(_set_threads, torch.get_num_threads())
+    undo.enter_context(cast(Any, torch.random.fork_rng(devices)))
+    undo.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
+    undo.callback(torch.set_default_dtype, torch.get_default_dtype())
+    undo.callback(_set_threads, torch.get_num_threads())
 
 
 def _set_threads(count: int) -> None:
@@ -53,12 +53,12 @@ def _set_threads(count: int) -> None:
 
 
 @contextmanager
-def model_kept(model: nn.Module) -> Generator[None]:
+def model_state_restored(model: nn.Module) -> Generator[None]:
     """Put back the buffers and the modes of a model that is run itself, and not a copy of it."""
     modules = list(cast(Any, model).modules())
     modes = [module.training for module in modules]
     buffers = [dict(module._buffers) for module in modules]
-    values = [{name: _copy_of(buffer) for name, buffer in own.items()} for own in buffers]
+    values = [{name: _cloned(buffer) for name, buffer in own.items()} for own in buffers]
     try:
         yield
     finally:
@@ -70,7 +70,7 @@ def model_kept(model: nn.Module) -> Generator[None]:
                     own[name].copy_(value)
 
 
-def _copy_of(buffer: Tensor | None) -> Tensor | None:
+def _cloned(buffer: Tensor | None) -> Tensor | None:
     return None if buffer is None else buffer.detach().clone()
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.measure.probe_context import ProbeContext
 from attnmask.auditing.probes import PROBES
-from attnmask.auditing.recording.model_traces import shown_run
+from attnmask.auditing.recording.model_traces import run_for_pictures
 from attnmask.auditing.report.audit_report import Report
 from attnmask.auditing.report.verdict import CouldNotRunError, Finding, Verdict
-from attnmask.auditing.subject.audited_model import Subject, without_dropout
+from attnmask.auditing.subject.audited_model import Subject, dropout_disabled
 from attnmask.auditing.subject.probe_inputs import SIDES
 from attnmask.auditing.subject.subject_from_name import quiet
 from attnmask.errors import ArgumentError
@@ -24,7 +24,7 @@ from attnmask.errors import ArgumentError
 Progress = Callable[[int, int], None]
 
 
-def report_of(
+def audit_subject(
     subject: Subject,
     probes: Sequence[str] = (),
     expect: Mapping[str, str] | None = None,
@@ -39,20 +39,20 @@ def report_of(
     """
     chosen = check_options(probes, expect or {})
     started = time.perf_counter()
-    context = Context(subject)
+    context = ProbeContext(subject)
     findings: list[Finding] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if _is_tiny(subject) else threads)
     try:
-        with quiet(), without_dropout(subject.model):
+        with quiet(), dropout_disabled(subject.model):
             for number, probe in enumerate(chosen):
-                findings += _of_probe(probe, context)
+                findings += _run_probe(probe, context)
                 if progress is not None:
                     progress(number + 1, len(chosen))
-            layers = context.layers(*shown_run(subject))
+            layers = context.layers(*run_for_pictures(subject))
     finally:
         torch.set_num_threads(threads)
-    judged = tuple(_as_expected(finding, expect or {}) for finding in findings)
+    judged = tuple(_apply_exceptions(finding, expect or {}) for finding in findings)
     declared = tuple(repr(mask) if mask is not None else "not declared" for mask in subject.layers or ())
     return Report(subject.name, judged, time.perf_counter() - started, _versions(), declared, layers)
 
@@ -60,10 +60,10 @@ def report_of(
 def check_options(probes: Sequence[str], expect: Mapping[str, str]) -> list[ModuleType]:
     """The probes of those names, all if there are none; refuses unknown probes and unknown exceptions."""
     _check_exceptions(expect)
-    return _chosen(probes)
+    return _probes_by_name(probes)
 
 
-def _of_probe(probe: ModuleType, context: Context) -> Iterator[Finding]:
+def _run_probe(probe: ModuleType, context: ProbeContext) -> Iterator[Finding]:
     try:
         why = probe.applies(context)
         if why:
@@ -76,7 +76,7 @@ def _of_probe(probe: ModuleType, context: Context) -> Iterator[Finding]:
         yield Finding(probe.NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:160]}")
 
 
-def _chosen(names: Sequence[str]) -> list[ModuleType]:
+def _probes_by_name(names: Sequence[str]) -> list[ModuleType]:
     known = {probe.NAME: probe for probe in PROBES}
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -97,7 +97,7 @@ def _check_exceptions(expect: Mapping[str, str]) -> None:
         )
 
 
-def _as_expected(finding: Finding, expect: Mapping[str, str]) -> Finding:
+def _apply_exceptions(finding: Finding, expect: Mapping[str, str]) -> Finding:
     """A bug that the user declared to be none, by its probe or its padding; the report shows it."""
     if finding.verdict is not Verdict.BUG:
         return finding

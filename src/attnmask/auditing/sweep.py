@@ -22,20 +22,20 @@ from attnmask.escapes import escaped
 from attnmask.files import write_whole
 
 MODES = ("causal", "masked", "seq2seq", "base")
-SECONDS = 90
+SECONDS_PER_AUDIT = 90
 # A worker keeps what the code of every architecture holds on to.
-TASKS = 50
+TASKS_PER_WORKER = 50
 
 
 def entries(modes: Sequence[str] = MODES) -> list[tuple[str, str]]:
     """(model type, mode) of every architecture that reads ids; its base model only where it has no other mode."""
     from transformers import CONFIG_MAPPING
 
-    from attnmask.auditing.subject.subject_from_name import modes_of
+    from attnmask.auditing.subject.subject_from_name import available_modes
 
     found: list[tuple[str, str]] = []
     for model_type in sorted(cast(Any, CONFIG_MAPPING).keys()):
-        own = [mode for mode in modes_of(model_type) if mode in modes]
+        own = [mode for mode in available_modes(model_type) if mode in modes]
         heads = [mode for mode in own if mode != "base"]
         found += [(model_type, mode) for mode in heads or own if mode != "base" or _reads_ids(model_type)]
     return found
@@ -67,7 +67,7 @@ def check_folder(folder: Path) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ArgumentError(f"the folder of the reports cannot be used: {why}", where=where) from error
-    for _ in reports_of(folder):
+    for _ in read_reports(folder):
         pass
 
 
@@ -81,26 +81,26 @@ def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -
         How many are done, and the name of the last.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [entry for entry in wanted if not path_of(folder, *entry).exists()]
+    missing = [entry for entry in wanted if not report_path(folder, *entry).exists()]
     done = len(wanted) - len(missing)
-    for start in range(0, len(missing), processes * TASKS):
-        for entry in _all_of(folder, missing[start : start + processes * TASKS], processes):
+    for start in range(0, len(missing), processes * TASKS_PER_WORKER):
+        for entry in _audit_in_workers(folder, missing[start : start + processes * TASKS_PER_WORKER], processes):
             done += 1
             yield done, " ".join(entry)
 
 
-def _all_of(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
+def _audit_in_workers(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
     """Audit entries in fresh processes; those that a dying process takes with it, once more one by one."""
     with _workers(processes) as pool:
-        with _interrupts_withheld():
-            futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
+        with _interrupts_blocked():
+            futures = {pool.submit(_audit_to_file, folder, *entry): entry for entry in some}
         for future in as_completed(futures):
             if future.exception() is None:
                 yield futures[future]
     for entry in some:
-        path = path_of(folder, *entry)
+        path = report_path(folder, *entry)
         if not path.exists() and len(some) > 1:
-            yield from _all_of(folder, [entry], 1)
+            yield from _audit_in_workers(folder, [entry], 1)
         elif not path.exists():
             write_whole(path, json.dumps({"why": "its process died"}))
             yield entry
@@ -111,7 +111,7 @@ def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
     """Fresh processes, which end at once where the sweep is interrupted, and with the process that began them."""
     others = set(active_children())
     # Forked workers would share what torch and its threads hold.
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_exit_with_parent)
     try:
         yield pool
     except BaseException:
@@ -126,7 +126,7 @@ def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
 
 
 @contextmanager
-def _interrupts_withheld() -> Generator[None]:
+def _interrupts_blocked() -> Generator[None]:
     """Processes that begin here never get the Ctrl-C of the terminal, which goes to all: the sweep ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -135,7 +135,7 @@ def _interrupts_withheld() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     def wait() -> None:
         parent = parent_process()
         if parent is not None:
@@ -145,12 +145,12 @@ def _end_with_parent() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def path_of(folder: Path, model_type: str, mode: str) -> Path:
+def report_path(folder: Path, model_type: str, mode: str) -> Path:
     """The report of an entry."""
     return folder / f"{model_type}.{mode}.json"
 
 
-def reports_of(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
+def read_reports(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
     """Model type, mode, report; and why there is none.
 
     Raises:
@@ -173,35 +173,35 @@ def _read(path: Path) -> tuple[Report | None, str]:
         raise ArgumentError(f"the file is no report: {error}", where=escaped(str(path)), fix=fix) from error
 
 
-def _audited(folder: Path, model_type: str, mode: str) -> None:
+def _audit_to_file(folder: Path, model_type: str, mode: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGALRM, _too_slow)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGALRM, _raise_time_limit)
+    signal.alarm(SECONDS_PER_AUDIT)
     try:
-        text = _report(model_type, mode).to_json()
-    except _TooSlow:
-        text = json.dumps({"why": f"more than {SECONDS} s"})
+        text = _audit_type(model_type, mode).to_json()
+    except _TimeLimitExceeded:
+        text = json.dumps({"why": f"more than {SECONDS_PER_AUDIT} s"})
     except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
         line = next(iter(str(error).strip().splitlines()), "")[:160]
         text = json.dumps({"why": f"its tiny copy does not run: {type(error).__name__}: {line}"})
     finally:
         signal.alarm(0)
-    write_whole(path_of(folder, model_type, mode), text)
+    write_whole(report_path(folder, model_type, mode), text)
 
 
-def _report(model_type: str, mode: str) -> Report:
-    from attnmask.auditing.run_probes import report_of
+def _audit_type(model_type: str, mode: str) -> Report:
+    from attnmask.auditing.run_probes import audit_subject
     from attnmask.auditing.subject.subject_from_name import quiet, subject_from_type
 
     with quiet(), warnings.catch_warnings():
-        return report_of(subject_from_type(model_type, mode))
+        return audit_subject(subject_from_type(model_type, mode))
 
 
-class _TooSlow(BaseException):
+class _TimeLimitExceeded(BaseException):
     """No probe may take the end of its time for an error of the model."""
 
 
-def _too_slow(*_: Any) -> None:
-    raise _TooSlow
+def _raise_time_limit(*_: Any) -> None:
+    raise _TimeLimitExceeded

@@ -14,13 +14,13 @@ from attnmask.hf.implementation.token_mask import read_token_mask
 from attnmask.hf.packing.labels import IGNORED
 
 # A collator may mask or exchange some tokens of a text, not most of them.
-LEAST_ALIKE = 0.5
+MIN_EQUAL_SHARE = 0.5
 # Labels of so many tokens are those of a model that learns all of them.
-MOST = 0.9
+ALL_LABELLED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Place:
+class TextPlace:
     """A text in a batch: its number, its row, and where in the row it begins."""
 
     text: int
@@ -29,7 +29,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Collated:
+class CollatedBatch:
     """A batch, and the texts it was made of.
 
     Attributes:
@@ -47,10 +47,10 @@ class Collated:
         return _rows(self.batch["input_ids"])
 
     @cached_property
-    def places(self) -> list[Place]:
+    def places(self) -> list[TextPlace]:
         """Where the texts lie, those that are found; row by row and from left to right."""
         free = np.ones(self.ids.shape, dtype=bool)
-        found: list[Place] = []
+        found: list[TextPlace] = []
         for number in sorted(range(len(self.texts)), key=lambda number: -len(self.texts[number])):
             place = self._place(number, free)
             if place is not None:
@@ -58,15 +58,15 @@ class Collated:
                 free[place.row, place.start : place.start + len(self.texts[number])] = False
         return sorted(found, key=lambda place: (place.row, place.start))
 
-    def _place(self, number: int, free: BoolArray) -> Place | None:
+    def _place(self, number: int, free: BoolArray) -> TextPlace | None:
         text, (rows, width) = self.texts[number], self.ids.shape
-        best, place = LEAST_ALIKE, None
+        best, place = MIN_EQUAL_SHARE, None
         for row in range(rows):
             for start in range(width - len(text) + 1):
                 stretch = slice(start, start + len(text))
-                alike = float((self.ids[row, stretch] == text).mean())
-                if alike > best and free[row, stretch].all():
-                    best, place = alike, Place(number, row, start)
+                equal_share = float((self.ids[row, stretch] == text).mean())
+                if equal_share > best and free[row, stretch].all():
+                    best, place = equal_share, TextPlace(number, row, start)
         return place
 
     @cached_property
@@ -106,7 +106,7 @@ class Collated:
         return labels if labels is not None and labels.shape == self.ids.shape else None
 
     @property
-    def learns_all(self) -> bool:
+    def labels_every_token(self) -> bool:
         """Whether the labels are those of a model that predicts every token, but for those that have none."""
         if self.labels is None or not self.tokens.any():
             return False
@@ -115,10 +115,10 @@ class Collated:
         inner[tuple(zip(*firsts, strict=True))] = False
         if self.eos is not None:
             inner &= self.original != self.eos
-        return bool((self.labels[inner] != IGNORED).mean() > MOST) if inner.any() else False
+        return bool((self.labels[inner] != IGNORED).mean() > ALL_LABELLED_SHARE) if inner.any() else False
 
     @property
-    def firsts_behind_another(self) -> list[Place]:
+    def later_in_row(self) -> list[TextPlace]:
         """Texts that follow another one in their row."""
         return [place for before, place in zip(self.places, self.places[1:], strict=False) if before.row == place.row]
 
@@ -137,7 +137,7 @@ class Collated:
         return {*begins, *ends}
 
     @property
-    def running_on(self) -> int:
+    def wrong_positions(self) -> int:
         """Texts whose positions do not count up from where those of the first text begin."""
         assert self.positions is not None
         begin = self.positions[self.places[0].row, self.places[0].start]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnmask.auditing.global_state import global_state_kept
+from attnmask.auditing.global_state import global_state_restored
 from attnmask.auditing.report.audit_report import Report
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.calls import public
@@ -55,18 +55,22 @@ def audit_metric(metric: Callable[[Any], Mapping[str, Any]], *, classes: int = 7
     flag(shifts, "shifts", "audit_metric")
     started = time.perf_counter()
     logits, labels = _predictions(classes)
-    asked = labels != IGNORED
+    counted = labels != IGNORED
     if shifts:  # the prediction at a place is of the next one
-        asked = np.append(asked[:, 1:], np.zeros((len(asked), 1), dtype=bool), axis=1)
-    elsewhere, there = (np.where((asked == kept)[..., None], logits, -logits) for kept in (True, False))
-    own, moved, legal = (_numbers(metric, one, labels) for one in (logits, elsewhere, there))
+        counted = np.append(counted[:, 1:], np.zeros((len(counted), 1), dtype=bool), axis=1)
+    changed_at_padding, changed_at_tokens = (
+        np.where((counted == kept)[..., None], logits, -logits) for kept in (True, False)
+    )
+    own, at_padding, at_tokens = (
+        _numbers(metric, one, labels) for one in (logits, changed_at_padding, changed_at_tokens)
+    )
     wider = _numbers(metric, *_wider(logits, labels))
     findings = [
         finding
         for name in own
         for finding in (
-            _judged(f"predictions at padding change {name}", own[name], moved[name], legal[name]),
-            _judged(f"{name} of a padded batch is not that of its texts", own[name], wider[name], legal[name]),
+            _judged(f"predictions at padding change {name}", own[name], at_padding[name], at_tokens[name]),
+            _judged(f"{name} of a padded batch is not that of its texts", own[name], wider[name], at_tokens[name]),
         )
     ]
     findings = [replace(one, script=_script(classes)) if one.verdict is Verdict.BUG else one for one in findings]
@@ -115,7 +119,7 @@ def _numbers(metric: Callable[[Any], Mapping[str, Any]], logits: Logits, labels:
 
     where = "audit_metric(metric)"
     try:
-        with global_state_kept():
+        with global_state_restored():
             found = metric(EvalPrediction(predictions=logits.copy(), label_ids=labels.copy()))
         return {str(name): float(value) for name, value in found.items()}
     except Exception as error:  # whatever a person's own code raises
@@ -123,9 +127,9 @@ def _numbers(metric: Callable[[Any], Mapping[str, Any]], logits: Logits, labels:
         raise ArgumentError(f"the metric raises {type(error).__name__}: {error}", where=where, fix=fix) from error
 
 
-def _judged(what: str, own: float, other: float, legal: float) -> Finding:
+def _judged(what: str, own: float, other: float, at_tokens: float) -> Finding:
     size = max(abs(own), 1e-30)
-    number, power = abs(own - other) / size, abs(own - legal) / size
+    number, power = abs(own - other) / size, abs(own - at_tokens) / size
     measured: dict[str, Any] = {"number": number, "threshold": TIMES_ROUNDING, "power": power}
     if power <= TIMES_ROUNDING:
         return Finding(NAME, Verdict.NO_POWER, what, **measured)

@@ -32,23 +32,23 @@ def layers_of_config(config: Any, is_causal: bool) -> list[Mask | None]:
         count = next((getattr(text, name) for name in _COUNTS if isinstance(getattr(text, name, None), int)), 1)
         every = _size(text, "sliding_window_pattern")
         if every is None:
-            return [_of_all(text, base)] * count
+            return [_mask_for_all_layers(text, base)] * count
         kinds = ["sliding_attention" if layer % every else "full_attention" for layer in range(1, count + 1)]
-    return [_of_kind(kind, text, base) for kind in kinds]
+    return [_mask_for_layer(kind, text, base) for kind in kinds]
 
 
 _KINDS = ("layer_types", "layers_block_type", "attention_layers")
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
-def _of_all(config: Any, base: Mask) -> Mask | None:
+def _mask_for_all_layers(config: Any, base: Mask) -> Mask | None:
     """A window that names no layers holds in all of them, unless a rule of the model's own says where."""
     if any(getattr(config, name, None) for name in ("attention_window", "max_window_layers", "sliding_window_pattern")):
         return None
-    return _of_kind("sliding_attention" if _size(config, "sliding_window") else "full_attention", config, base)
+    return _mask_for_layer("sliding_attention" if _size(config, "sliding_window") else "full_attention", config, base)
 
 
-def _of_kind(kind: str, config: Any, base: Mask) -> Mask | None:
+def _mask_for_layer(kind: str, config: Any, base: Mask) -> Mask | None:
     if kind in FULL:
         return base
     size = _size(config, "sliding_window") or _size(config, "window_size")
@@ -65,7 +65,9 @@ def _size(config: Any, name: str) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def reach_of(layers: Sequence[Mask | None] | None, length: int, tokens: Tensor | None = None) -> BoolArray | None:
+def reach_through_layers(
+    layers: Sequence[Mask | None] | None, length: int, tokens: Tensor | None = None
+) -> BoolArray | None:
     """Which token can influence which through all layers: the product of their masks, each with the residual.
 
     Args:
@@ -74,7 +76,7 @@ def reach_of(layers: Sequence[Mask | None] | None, length: int, tokens: Tensor |
     Returns:
         bool (L, L), queries x keys; None if a layer's mask is not known.
 
-    >>> reach_of([window(left=1, right=0)] * 2, 5)[4].astype(int)
+    >>> reach_through_layers([window(left=1, right=0)] * 2, 5)[4].astype(int)
     array([0, 0, 1, 1, 1])
     """
     if layers is None or any(mask is None for mask in layers):
@@ -89,11 +91,11 @@ def reach_of(layers: Sequence[Mask | None] | None, length: int, tokens: Tensor |
     return reach
 
 
-def length_of(layers: Sequence[Mask | None] | None) -> int:
+def required_length(layers: Sequence[Mask | None] | None) -> int:
     """The number of tokens that the data of a declared mask are for; 0 if any will do.
 
     >>> from attnmask.mask.atoms import dense
-    >>> length_of([causal()]), length_of([causal() & dense([[1, 0], [1, 1]])])
+    >>> required_length([causal()]), required_length([causal() & dense([[1, 0], [1, 1]])])
     (0, 2)
     """
     masks = [mask for mask in layers or () if mask is not None]
@@ -103,14 +105,14 @@ def length_of(layers: Sequence[Mask | None] | None) -> int:
 
 def is_causal(mask: Mask) -> bool:
     """Whether no token sees a later one."""
-    plan = compile(mask, q=length_of([mask]) or SAMPLE)
+    plan = compile(mask, q=required_length([mask]) or SAMPLE)
     return not np.triu(plan.to("dense"), 1).any()
 
 
-def counts_from_the_row(layers: Sequence[Mask | None] | None, length: int, start: int) -> bool:
+def depends_on_row_start(layers: Sequence[Mask | None] | None, length: int, start: int) -> bool:
     """Whether a declared mask means something else for a text that begins at ``start`` of its row."""
     for mask in layers or ():
-        if mask is None or length_of([mask]):
+        if mask is None or required_length([mask]):
             return mask is not None
         whole, alone = (compile(mask, q=q).to("dense") for q in (length, length - start))
         if not np.array_equal(np.broadcast_to(whole[..., start:, start:], alone.shape), alone):

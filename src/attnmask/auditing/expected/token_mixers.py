@@ -36,14 +36,14 @@ DESIGNS = {
 EXPERTS = ("expert", "moe", "router")
 
 
-def beside_attention(subject: Subject, padded: bool = True) -> str:
+def mixing_beside_attention(subject: Subject, padded: bool = True) -> str:
     """What mixes tokens by design beside attention, in words; empty if nothing is known to.
 
     Args:
         subject: whose model. padded: whether padding is in question: only that do layers without a mask explain.
     """
     design = DESIGNS.get(getattr(subject.config, "model_type", ""), "")
-    mixers = mixers_of(subject.model) if padded else []
+    mixers = list_token_mixers(subject.model) if padded else []
     return design or (f"{', '.join(mixers)} mix tokens without a mask" if mixers else "")
 
 
@@ -60,10 +60,10 @@ def coupled_by_design(model: nn.Module, train: bool) -> str:
     return "experts of a limited capacity may be full of another text" if has_experts else ""
 
 
-def mixers_of(model: nn.Module) -> list[str]:
+def list_token_mixers(model: nn.Module) -> list[str]:
     """What mixes tokens without attention, in words; empty if nothing is known to.
 
-    >>> mixers_of(nn.Sequential(nn.Conv1d(4, 4, 3)))
+    >>> list_token_mixers(nn.Sequential(nn.Conv1d(4, 4, 3)))
     ['convolutions']
     """
     found = dict.fromkeys(kind for module in model.modules() if (kind := _kind(module)))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from attnmask.auditing.report.verdict import Verdict
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject, plain_inputs
+from attnmask.auditing.subject.audited_model import ModelKind, Run, Subject, plain_inputs
 
 # Above so many times the noise, and above this share of what a legal change does, a difference is a leak.
-TIMES_NOISE = 50
+NOISE_FACTOR = 50
 SHARE_OF_POWER = 1e-5
 # Other texts that do this share of what a legal change does are seen.
 SHARE_OF_COUPLING = 1e-3
 # Below this change of the outputs a legal change does not show, and a leak would not either.
-LEAST_POWER = 1e-3
+MIN_POWER = 1e-3
 # Two orders of summing differ by at least so many roundings.
 EPSILONS = 32
 # No order of summing in float64 differs by so much.
@@ -43,14 +43,14 @@ class Comparison:
         """The largest difference at the rows, relative to the mean size of the outputs; inf where one is not finite."""
         return difference(subject.run(self.left), subject.run(self.right), self.left_rows, self.right_rows)
 
-    def never_finite(self, subject: Subject) -> bool:
+    def is_never_finite(self, subject: Subject) -> bool:
         """Whether neither side gives numbers: then nothing is learned from their difference."""
         sides = ((self.left, self.left_rows), (self.right, self.right_rows))
         return not any(bool(torch.isfinite(_at(subject.run(run).detach(), rows)).all()) for run, rows in sides)
 
 
 @dataclass(frozen=True)
-class Scale:
+class Sensitivity:
     """What differences mean in a subject: of a legal change, of the same thing computed otherwise, and of it again."""
 
     power: float
@@ -60,21 +60,21 @@ class Scale:
     @property
     def threshold(self) -> float:
         """What a difference must exceed to be one."""
-        return max(TIMES_NOISE * self.noise, SHARE_OF_POWER * self.power)
+        return max(NOISE_FACTOR * self.noise, SHARE_OF_POWER * self.power)
 
     @property
     def is_coupled(self) -> bool:
         """Whether a text's output depends on the other texts of its batch, without any padding."""
-        return self.noise > self.coupled_from
+        return self.noise > self.coupling_threshold
 
     @property
-    def coupled_from(self) -> float:
+    def coupling_threshold(self) -> float:
         """What other texts must do to an output to be more than rounding: also where a text's own tokens do nothing."""
-        return SHARE_OF_COUPLING * self.power if self.power > LEAST_POWER else LEAST_POWER
+        return SHARE_OF_COUPLING * self.power if self.power > MIN_POWER else MIN_POWER
 
     def verdict(self, number: float) -> Verdict:
         """Of a difference that should be 0."""
-        if self.power < LEAST_POWER:
+        if self.power < MIN_POWER:
             return Verdict.NO_POWER
         if number > self.threshold:
             return Verdict.BUG
@@ -89,9 +89,9 @@ def difference(left: Tensor, right: Tensor, left_rows: Rows, right_rows: Rows) -
     return float((a - b).abs().max() / a.abs().mean().clamp(min=1e-30))
 
 
-def again_within(chance: float) -> float:
+def repeat_tolerance(chance: float) -> float:
     """What two runs of the same batch may differ by, if two others differ by chance so much."""
-    return TIMES_NOISE * max(chance, EPSILONS * torch.finfo(torch.float32).eps)
+    return NOISE_FACTOR * max(chance, EPSILONS * torch.finfo(torch.float32).eps)
 
 
 def _at(out: Tensor, rows: Rows) -> Tensor:
@@ -102,14 +102,14 @@ def _at(out: Tensor, rows: Rows) -> Tensor:
     return out[items, places].double()
 
 
-def rows_of(subject: Subject, item: int, places: Sequence[int]) -> Rows:
+def output_rows(subject: Subject, item: int, places: Sequence[int]) -> Rows:
     """Rows of the output that belong to tokens of an item; of an encoder-decoder, all rows of the decoder."""
-    if subject.kind is Kind.ENCODER_DECODER:
+    if subject.kind is ModelKind.ENCODER_DECODER:
         return [(item, i) for i in range(9)]
     return [(item, place) for place in places]
 
 
-def scale_of(subject: Subject, implementation: str = "", train: bool = False) -> Scale:
+def measure_sensitivity(subject: Subject, implementation: str = "", train: bool = False) -> Sensitivity:
     """Power: what changing the first token does to the outputs. Noise: what another batch around a text does."""
     plain = plain_inputs(subject)
     changed = dict(plain)
@@ -118,30 +118,30 @@ def scale_of(subject: Subject, implementation: str = "", train: bool = False) ->
     changed["input_ids"] = ids
     run = Run(plain, implementation, train)
     once = subject.run(run)
-    legal = subject.run(Run(changed, implementation, train))
-    one, other = (subject.run(each)[:1] for each in beside_others(subject, implementation, train))
+    changed_out = subject.run(Run(changed, implementation, train))
+    one, other = (subject.run(each)[:1] for each in runs_beside_other_texts(subject, implementation, train))
     again = subject.run(run)
     rows = [(0, i) for i in range(once.shape[1])]
     # Rows behind the change: its own would change without any attention.
     seeing = rows[1:6] or rows
     size = once.double().abs().mean().clamp(min=1e-30)
-    change = (_at(once, seeing) - _at(legal, seeing)).abs().amax(-1)
+    change = (_at(once, seeing) - _at(changed_out, seeing)).abs().amax(-1)
     chance = difference(once, again, rows, rows)
     noise = max(chance, difference(one, other, rows, rows))
     # Some models in float64 compute a part in float32.
     precision = torch.float32 if noise > BEYOND_FLOAT64 else once.dtype
     rounding = EPSILONS * torch.finfo(precision).eps
-    return Scale(float(change.median() / size), max(noise, rounding), chance)
+    return Sensitivity(float(change.median() / size), max(noise, rounding), chance)
 
 
-def beside_others(subject: Subject, implementation: str = "", train: bool = False) -> tuple[Run, Run]:
+def runs_beside_other_texts(subject: Subject, implementation: str = "", train: bool = False) -> tuple[Run, Run]:
     """The plain text as the first of a batch, beside one text and beside another."""
     plain = plain_inputs(subject)
-    one, other = (Run(_beside(subject, plain, seed), implementation, train) for seed in (51, 52))
+    one, other = (Run(_with_other_text(subject, plain, seed), implementation, train) for seed in (51, 52))
     return one, other
 
 
-def _beside(subject: Subject, plain: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+def _with_other_text(subject: Subject, plain: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     """The plain text, and below it another one."""
     other = {**plain, "input_ids": subject.text(seed)}
     return {name: torch.cat([value, other[name]]) for name, value in plain.items()}

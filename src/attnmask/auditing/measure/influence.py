@@ -15,14 +15,14 @@ def influences(subject: Subject, implementation: str) -> NDArray[np.float64]:
     plain = plain_inputs(subject)
     length = plain["input_ids"].shape[1]
     ids = plain["input_ids"].repeat(length + 1, 1)
-    ids[torch.arange(length), torch.arange(length)] = others_of(subject, plain["input_ids"][0])
+    ids[torch.arange(length), torch.arange(length)] = replacement_ids(subject, plain["input_ids"][0])
     inputs = {name: value.expand(length + 1, *value.shape[1:]) for name, value in plain.items()} | {"input_ids": ids}
     out = subject.run(Run(inputs, implementation)).double()
     change = (out[:-1] - out[-1]).abs().amax(-1) / out[-1].abs().mean()
     return change.T.numpy()
 
 
-def others_of(subject: Subject, ids: Tensor) -> Tensor:
+def replacement_ids(subject: Subject, ids: Tensor) -> Tensor:
     """For every id another one."""
     at = (subject.tokens[None] == ids[:, None]).int().argmax(1)
     return subject.tokens[(at + 1) % len(subject.tokens)]

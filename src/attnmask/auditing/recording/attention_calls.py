@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from attnmask.auditing.recording.post_softmax_masks import Weights
+from attnmask.auditing.recording.post_softmax_masks import SoftmaxWeights
 from attnmask.compiler.plan import Plan, plan_from_dense
 from attnmask.errors import ArgumentError
 
 # No additive constant in use is as near to 0.
-UNLIKELY = -5000.0
-LARGER = 100.0
+WEAKEST_MASK = -5000.0
+SCORE_MARGIN = 100.0
 
 
 @dataclass(frozen=True)
-class Call:
+class AttentionCall:
     """One call of attention.
 
     Attributes:
@@ -37,15 +37,15 @@ class Call:
     how: str
     plan: Plan
     too_small: float | None = None
-    behind: bool = False
-    is_short: bool = False
+    masked_after_softmax: bool = False
+    sums_below_one: bool = False
 
 
 @dataclass(frozen=True)
 class Trace:
     """The calls of attention of one forward pass, in the order in which they were made."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[AttentionCall, ...]
 
     def __str__(self) -> str:
         return "\n".join(f"{call.layer} ({call.how}): {call.plan!r}" for call in self.calls)
@@ -80,9 +80,15 @@ def trace(model: nn.Module, batch: Mapping[str, Any], forward: Callable[..., Any
     tensors = [value for value in batch.values() if isinstance(value, Tensor)]
     if not tensors:
         raise ArgumentError("the batch holds no tensor", where="trace(batch=)", fix="give the model's arguments")
-    calls: list[Call] = []
+    calls: list[AttentionCall] = []
     recorder = _Recorder(calls, batch=len(tensors[0]))
-    with torch.no_grad(), _names_of(model, recorder.stack), _interfaces(recorder), _no_fast_path(), recorder:
+    with (
+        torch.no_grad(),
+        _track_module_names(model, recorder.stack),
+        _record_interfaces(recorder),
+        _no_fast_path(),
+        recorder,
+    ):
         (forward or model)(**batch)
     return Trace(tuple(calls))
 
@@ -95,17 +101,17 @@ def attends_from_scores(scores: Tensor) -> Tensor:
     scores = scores.detach().double()
     top = scores.amax(-1, keepdim=True)
     # Where scores themselves are huge, what hides a pair must be far more so.
-    limit = (-LARGER * scores.amax()).clamp(max=UNLIKELY)
+    limit = (-SCORE_MARGIN * scores.amax()).clamp(max=WEAKEST_MASK)
     return ((scores - top).exp() > 0) | (scores > limit)
 
 
 class _Recorder(TorchFunctionMode):
     """Looks on while torch's functions are called."""
 
-    def __init__(self, calls: list[Call], batch: int) -> None:
+    def __init__(self, calls: list[AttentionCall], batch: int) -> None:
         super().__init__()
         self.calls, self.batch, self.stack = calls, batch, [""]
-        self.weights: Weights | None = None
+        self.weights: SoftmaxWeights | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -116,39 +122,39 @@ class _Recorder(TorchFunctionMode):
             how, read = reader
             attends = read(self.batch, *args, **kwargs)
             if attends is not None:
-                self.see(how, attends, _too_small(args, kwargs))
+                self.record(how, attends, _weak_constant(args, kwargs))
                 out = func(*args, **kwargs)
-                self.weights = Weights.of(out) if how == "softmax" else None
+                self.weights = SoftmaxWeights.of(out) if how == "softmax" else None
                 return out
         out = func(*args, **kwargs)
         if self.weights is not None and self.weights.follow(func, args, out):
-            self._masked_behind(self.weights)
+            self._record_post_softmax_mask(self.weights)
         return out
 
-    def _masked_behind(self, weights: Weights) -> None:
+    def _record_post_softmax_mask(self, weights: SoftmaxWeights) -> None:
         """What the softmax gave a weight and something behind it set to zero is not attended to."""
-        call, kept = self.calls[-1], weights.alive.view(self.batch, -1, *weights.alive.shape[-2:])
+        call, kept = self.calls[-1], weights.nonzero.view(self.batch, -1, *weights.nonzero.shape[-2:])
         if weights.dropped:
             plan = plan_from_dense(call.plan.to("dense") & kept.cpu().numpy())
-            self.calls[-1] = replace(call, plan=plan, behind=True, is_short=weights.is_short)
+            self.calls[-1] = replace(call, plan=plan, masked_after_softmax=True, sums_below_one=weights.sums_below_one)
 
-    def see(self, how: str, attends: Tensor, too_small: float | None = None) -> None:
+    def record(self, how: str, attends: Tensor, too_small: float | None = None) -> None:
         """Note one call; ``attends`` is bool (B or 1, H or 1, Q, K)."""
         plan = plan_from_dense(attends.cpu().numpy())
-        self.calls.append(Call(self.stack[-1], how, plan, too_small))
+        self.calls.append(AttentionCall(self.stack[-1], how, plan, too_small))
 
 
-def _too_small(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+def _weak_constant(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
     """Of a mask of a kernel: two numbers, 0 and one that hides too little. A bias has more than two."""
     mask = kwargs.get("attn_mask", args[3] if len(args) > 3 else None)
     if not isinstance(mask, Tensor) or not mask.is_floating_point() or not mask.numel():
         return None
     lowest = float(mask.min())
     has_two = bool(((mask == 0) | (mask == lowest)).all()) and bool((mask == 0).any())
-    return lowest if has_two and UNLIKELY < lowest < 0 else None
+    return lowest if has_two and WEAKEST_MASK < lowest < 0 else None
 
 
-def _of_sdpa(
+def _read_sdpa(
     _: int, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, **__: Any,
 ) -> Tensor | None:  # fmt: skip
@@ -166,7 +172,7 @@ def _attends(mask: Tensor | None, is_causal: bool, queries: int, keys: int) -> T
     return attends.expand(*(1,) * (4 - attends.ndim), *attends.shape)
 
 
-def _of_softmax(batch: int, input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> Tensor | None:
+def _read_softmax(batch: int, input: Tensor, dim: int | None = None, *_: Any, **__: Any) -> Tensor | None:
     """Scores of attention are (B, H, Q, K) or (B * H, Q, K); a router's or a head's are neither."""
     if dim not in (-1, input.ndim - 1) or input.ndim not in (3, 4) or input.shape[0] % batch:
         return None
@@ -176,7 +182,7 @@ def _of_softmax(batch: int, input: Tensor, dim: int | None = None, *_: Any, **__
     return attends_from_scores(input).view(batch, heads, *input.shape[1:]) if heads > 1 else None
 
 
-def _of_mha(_: int, *args: Any, **kwargs: Any) -> Tensor | None:
+def _read_mha(_: int, *args: Any, **kwargs: Any) -> Tensor | None:
     given = inspect.signature(F.multi_head_attention_forward).bind(*args, **kwargs).arguments
     query, key = cast(Tensor, given["query"]), cast(Tensor, given["key"])
     heads = cast(int, given["num_heads"])
@@ -198,16 +204,16 @@ def _kept(mask: Tensor) -> Tensor:
 
 Reader = Callable[..., Tensor | None]
 READERS: dict[Callable[..., Any], tuple[str, Reader]] = {
-    F.scaled_dot_product_attention: ("sdpa", _of_sdpa),
-    F.multi_head_attention_forward: ("MultiheadAttention", _of_mha),
-    F.softmax: ("softmax", _of_softmax),
-    torch.softmax: ("softmax", _of_softmax),
-    Tensor.softmax: ("softmax", _of_softmax),
+    F.scaled_dot_product_attention: ("sdpa", _read_sdpa),
+    F.multi_head_attention_forward: ("MultiheadAttention", _read_mha),
+    F.softmax: ("softmax", _read_softmax),
+    torch.softmax: ("softmax", _read_softmax),
+    Tensor.softmax: ("softmax", _read_softmax),
 }
 
 
 @contextmanager
-def _names_of(model: nn.Module, stack: list[str]) -> Generator[None]:
+def _track_module_names(model: nn.Module, stack: list[str]) -> Generator[None]:
     """Keep the name of the module that runs on top of a stack."""
     with ExitStack() as hooks:
         named = cast(Any, model).named_modules()
@@ -232,7 +238,7 @@ def _popper(stack: list[str]) -> Callable[..., None]:
 
 
 @contextmanager
-def _interfaces(recorder: _Recorder) -> Generator[None]:
+def _record_interfaces(recorder: _Recorder) -> Generator[None]:
     """Look on where transformers calls kernels that torch's functions do not show."""
     try:
         from transformers import AttentionInterface
@@ -243,19 +249,19 @@ def _interfaces(recorder: _Recorder) -> Generator[None]:
     before = dict(known)
     try:
         if "flex_attention" in known:
-            known["flex_attention"] = _seen(recorder, "flex", known["flex_attention"], _of_block_mask)
+            known["flex_attention"] = _recorded(recorder, "flex", known["flex_attention"], _read_block_mask)
         if "attnmask" in known:
-            known["attnmask"] = _seen(recorder, "attnmask", known["attnmask"], _of_model_mask)
+            known["attnmask"] = _recorded(recorder, "attnmask", known["attnmask"], _read_model_mask)
         yield
     finally:
         known.update(before)
 
 
-def _seen(recorder: _Recorder, how: str, function: Callable[..., Any], read: Callable[..., Tensor]) -> Any:
+def _recorded(recorder: _Recorder, how: str, function: Callable[..., Any], read: Callable[..., Tensor]) -> Any:
     def attention(
         module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any = None, **kwargs: Any
     ) -> Any:
-        recorder.see(how, read(module, query, key, attention_mask, kwargs.get("is_causal")))
+        recorder.record(how, read(module, query, key, attention_mask, kwargs.get("is_causal")))
         # What the kernel itself computes is no call of the model's.
         with torch._C.DisableTorchFunction():  # pyright: ignore
             return function(module, query, key, value, attention_mask, **kwargs)
@@ -263,7 +269,7 @@ def _seen(recorder: _Recorder, how: str, function: Callable[..., Any], read: Cal
     return attention
 
 
-def _of_block_mask(_: Any, query: Tensor, key: Tensor, mask: Any, __: Any) -> Tensor:
+def _read_block_mask(_: Any, query: Tensor, key: Tensor, mask: Any, __: Any) -> Tensor:
     if mask is None:
         return _attends(None, False, query.shape[2], key.shape[2])
     if isinstance(mask, Tensor):
@@ -274,7 +280,7 @@ def _of_block_mask(_: Any, query: Tensor, key: Tensor, mask: Any, __: Any) -> Te
     return create_mask(mask.mask_mod, batch, heads, query.shape[2], key.shape[2], device=query.device)
 
 
-def _of_model_mask(module: Any, query: Tensor, key: Tensor, mask: Any, is_causal: bool | None) -> Tensor:
+def _read_model_mask(module: Any, query: Tensor, key: Tensor, mask: Any, is_causal: bool | None) -> Tensor:
     from attnmask.hf.implementation.interface import mask_for_call
 
     return torch.from_numpy(mask_for_call(module, query, key, mask, is_causal).plan.to("dense"))

@@ -11,9 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from attnmask.auditing.expected.layer_masks import LayerMask
-from attnmask.auditing.recording.attention_calls import Call, trace
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject
-from attnmask.auditing.subject.probe_inputs import Padded
+from attnmask.auditing.recording.attention_calls import AttentionCall, trace
+from attnmask.auditing.subject.audited_model import ModelKind, Run, Subject
+from attnmask.auditing.subject.probe_inputs import PaddedBatch
 from attnmask.compiler.plan import Plan, compile, plan_from_dense
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.expression import Mask
@@ -30,7 +30,7 @@ class Mismatch:
     extra: int
     missing: int
     how: str
-    behind: bool
+    masked_after_softmax: bool
     too_small: float | None = None
 
     @property
@@ -55,7 +55,7 @@ class Mismatch:
         return _cause(*np.broadcast_arrays(self.expected.to("dense"), self.received.to("dense")))
 
 
-def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
+def record_calls(subject: Subject, run: Run) -> tuple[AttentionCall, ...]:
     """What the attention of every layer attends to in a run."""
 
     def forward(**batch: Any) -> Any:
@@ -69,24 +69,24 @@ def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
         subject.model.eval()
 
 
-def mismatches(subject: Subject, run: Run, batch: Padded) -> Iterator[Mismatch]:
+def mismatches(subject: Subject, run: Run, batch: PaddedBatch) -> Iterator[Mismatch]:
     """Where a layer attends to other pairs than its declared mask and the padding allow."""
-    for call in calls_of(subject, run):
-        yield from _mismatches_of(subject, call, batch.tokens)
+    for call in record_calls(subject, run):
+        yield from _call_mismatches(subject, call, batch.tokens)
 
 
-def layer_masks(subject: Subject, run: Run, batch: Padded) -> Iterator[LayerMask]:
+def layer_masks(subject: Subject, run: Run, batch: PaddedBatch) -> Iterator[LayerMask]:
     """What every layer attends to in a run, beside what it should, on rows of tokens."""
-    for call in calls_of(subject, run):
-        sides = _sides(subject, call, batch.tokens)
+    for call in record_calls(subject, run):
+        sides = _expected_and_received(subject, call, batch.tokens)
         if sides is not None:
             expected, received, exact = sides
             declared, seen = (plan_from_dense(np.ascontiguousarray(side)) for side in (expected, received))
             yield LayerMask(call.layer, declared, seen, exact)
 
 
-def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mismatch]:
-    sides = _sides(subject, call, tokens)
+def _call_mismatches(subject: Subject, call: AttentionCall, tokens: Tensor) -> Iterator[Mismatch]:
+    sides = _expected_and_received(subject, call, tokens)
     if sides is None:
         return
     expected, received, exact = sides
@@ -99,12 +99,14 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
             plan_from_dense(np.ascontiguousarray(received[:, part])),
             *wrong,
             call.how,
-            call.behind,
+            call.masked_after_softmax,
             call.too_small if wrong[0] else None,
         )
 
 
-def _sides(subject: Subject, call: Call, tokens: Tensor) -> tuple[BoolArray, BoolArray, bool] | None:
+def _expected_and_received(
+    subject: Subject, call: AttentionCall, tokens: Tensor
+) -> tuple[BoolArray, BoolArray, bool] | None:
     """Declared and received pairs of a call on rows of tokens, and whether the declared ones are known to the pair."""
     received = np.broadcast_to(call.plan.to("dense"), (len(tokens), *call.plan.shape[1:]))
     length = tokens.shape[1]
@@ -115,10 +117,10 @@ def _sides(subject: Subject, call: Call, tokens: Tensor) -> tuple[BoolArray, Boo
         per_item = [_expected(subject, call.layer, length, int(item.argmax())) for item in kept]
         expected, exact = np.stack([one for one, _ in per_item]), per_item[0][1]
         rows = kept[:, None, :, None]
-    elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
+    elif subject.kind is ModelKind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
         kept, expected, exact = np.ones((len(tokens), 1), dtype=bool), np.tri(received.shape[2], dtype=bool), False
         rows = np.ones((1, 1, 1, 1), dtype=bool)
-    elif subject.kind is Kind.ENCODER_DECODER and received.shape[3] == length:
+    elif subject.kind is ModelKind.ENCODER_DECODER and received.shape[3] == length:
         expected, exact = np.ones(received.shape[2:], dtype=bool), True
         rows = np.ones((1, 1, 1, 1), dtype=bool)
     else:
@@ -146,7 +148,7 @@ def _expected(subject: Subject, layer: str, length: int, first: int) -> tuple[Bo
     Args:
         first: place of the first token. transformers counts chunks from it, as it does positions.
     """
-    bound = np.tri(length, dtype=bool) if subject.kind is Kind.CAUSAL else np.ones((length, length), dtype=bool)
+    bound = np.tri(length, dtype=bool) if subject.kind is ModelKind.CAUSAL else np.ones((length, length), dtype=bool)
     if subject.span_rule is not None:
         bound[first:, first:] = compile(subject.span_rule.opened(length - first), q=length - first).to("dense")[0, 0]
     if subject.layers is None:
@@ -170,8 +172,8 @@ def _number(layer: str) -> int:
 def _cause(expected: BoolArray, received: BoolArray) -> str:
     rows: BoolArray = np.any(expected, -1, keepdims=True)
     # A row that keeps all keys says nothing: inverted it keeps none, which a softmax turns into all.
-    telling: BoolArray = np.broadcast_to(rows & ~np.all(expected, -1, keepdims=True), expected.shape)
-    if np.any(telling) and np.all(received[telling] != expected[telling]):
+    decisive: BoolArray = np.broadcast_to(rows & ~np.all(expected, -1, keepdims=True), expected.shape)
+    if np.any(decisive) and np.all(received[decisive] != expected[decisive]):
         return "the mask is inverted: it keeps what should be dropped"
     if bool((received | ~rows).all()):
         return "no mask arrives: every key is attended to"

@@ -13,38 +13,38 @@ from torch import Tensor
 CHANGES = ("mul", "mul_", "masked_fill", "masked_fill_", "where", "tril", "tril_", "div", "div_", "normalize")
 # What passes them on.
 PASSES = ("to", "type_as", "float", "half", "bfloat16", "contiguous")
-ENOUGH = 0.999
+MIN_SUM = 0.999
 
 
 @dataclass
-class Weights:
+class SoftmaxWeights:
     """The weights that a softmax gave, wherever they are now.
 
     Attributes:
         now: (..., Q, K). alive: which are not zero. dropped: whether any was set to zero behind the softmax.
 
-    >>> weights = Weights.of(torch.tensor([[0.5, 0.5]]))
+    >>> weights = SoftmaxWeights.of(torch.tensor([[0.5, 0.5]]))
     >>> mask = torch.tensor([[1.0, 0.0]])
     >>> weights.follow(torch.mul, (weights.now, mask), weights.now * mask)
     True
-    >>> weights.alive.tolist(), weights.is_short
+    >>> weights.nonzero.tolist(), weights.sums_below_one
     ([[True, False]], True)
     """
 
     now: Tensor
-    alive: Tensor
+    nonzero: Tensor
     dropped: bool = False
 
     @staticmethod
-    def of(weights: Tensor) -> Weights:
+    def of(weights: Tensor) -> SoftmaxWeights:
         """As they come from the softmax."""
-        return Weights(weights, weights.detach() != 0)
+        return SoftmaxWeights(weights, weights.detach() != 0)
 
     @property
-    def is_short(self) -> bool:
+    def sums_below_one(self) -> bool:
         """Whether those of some query sum to less than 1, though it keeps some keys."""
         sums = self.now.detach().double().sum(-1)
-        return self.dropped and bool(((sums < ENOUGH) & self.alive.any(-1)).any())
+        return self.dropped and bool(((sums < MIN_SUM) & self.nonzero.any(-1)).any())
 
     def follow(self, func: Callable[..., Any], given: tuple[Any, ...], out: Any) -> bool:
         """Look at what torch did to them; whether they changed."""
@@ -53,7 +53,7 @@ class Weights:
             return False
         if not isinstance(out, Tensor) or out.shape != self.now.shape:
             return False
-        self.now, before = out, self.alive
-        self.alive = before & (out.detach() != 0)
-        self.dropped |= not torch.equal(before, self.alive)
+        self.now, before = out, self.nonzero
+        self.nonzero = before & (out.detach() != 0)
+        self.dropped |= not torch.equal(before, self.nonzero)
         return name in CHANGES

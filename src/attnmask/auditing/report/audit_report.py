@@ -107,7 +107,7 @@ class Report:
                 "versions": self.versions,
                 "declared": self.declared,
                 "layers": [layer.to_plain() for layer in self.layers],
-                "findings": [_plain(finding) for finding in self.findings],
+                "findings": [_json_values(finding) for finding in self.findings],
             },
             indent=1,
             allow_nan=False,
@@ -155,7 +155,7 @@ NUMBERS = ("number", "threshold", "power")
 PLANS = ("expected", "received")
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
+def _json_values(finding: Finding) -> dict[str, Any]:
     values = {each.name: getattr(finding, each.name) for each in fields(finding)}
     plans = {name: None if values[name] is None else values[name].to_json() for name in PLANS}
     numbers = {name: _text_if_not_finite(values[name]) for name in NUMBERS}

@@ -10,11 +10,11 @@ from torch import nn
 
 
 @contextmanager
-def standing_in(original: nn.Module, copy: nn.Module) -> Generator[None]:
+def replaced_by_copy(original: nn.Module, copy: nn.Module) -> Generator[None]:
     """While it lasts, the original and all modules in it are the copy: its weights, hooks and mode.
 
     >>> model, other = nn.Linear(1, 1), nn.Linear(1, 1)
-    >>> with standing_in(model, other):
+    >>> with replaced_by_copy(model, other):
     ...     print(model.weight is other.weight)
     True
     >>> model.weight is other.weight

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnmask.auditing.expected.declared_masks import length_of, reach_of
+from attnmask.auditing.expected.declared_masks import reach_through_layers, required_length
 from attnmask.auditing.report.verdict import CouldNotRunError
-from attnmask.auditing.subject.audited_copy import standing_in
+from attnmask.auditing.subject.audited_copy import replaced_by_copy
 from attnmask.auditing.subject.declared_spans import SpanRule
-from attnmask.auditing.subject.fresh_copy import begin_anew
-from attnmask.auditing.subject.model_outputs import Name, cache_name, output_of, parts_of
+from attnmask.auditing.subject.fresh_copy import reset_to_uncalled
+from attnmask.auditing.subject.model_outputs import Name, cache_name, output_parts, token_outputs
 from attnmask.conventions import BoolArray
 from attnmask.mask.expression import Mask
 
@@ -30,7 +30,7 @@ PASSED_ON = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 USUAL = ("input_ids", "attention_mask")
 
 
-class Kind(StrEnum):
+class ModelKind(StrEnum):
     """What a token may see at all."""
 
     CAUSAL = "causal"
@@ -72,7 +72,7 @@ class Subject:
 
     name: str
     model: nn.Module
-    kind: Kind
+    kind: ModelKind
     source: tuple[str, ...]
     layers: Sequence[Mask | None] | None = None
     tokens: Tensor = field(default_factory=lambda: torch.arange(5, 100))
@@ -84,12 +84,12 @@ class Subject:
     output: Name = ""
     pick: str = ""
     span_rule: SpanRule | None = None
-    keeps: bool = False
+    keeps_state: bool = False
 
     @property
     def config(self) -> Any:
         """The model's config; None if it has none."""
-        return config_of(self.model)
+        return transformers_config(self.model)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -119,7 +119,7 @@ class Subject:
     @property
     def length(self) -> int:
         """Tokens of the longest text of a probe: more than a window, a chunk and their neighbours."""
-        return length_of(self.layers) or max(LENGTH, min(_widest(self.config) + 12, 96))
+        return required_length(self.layers) or max(LENGTH, min(_widest_window(self.config) + 12, 96))
 
     @property
     def short(self) -> int:
@@ -137,7 +137,7 @@ class Subject:
         model.train(run.train)
         try:
             with torch.set_grad_enabled(run.grad):
-                return _chunked(self, run) if run.chunks else output_of(self.call(run.inputs), self.output)
+                return _chunked(self, run) if run.chunks else token_outputs(self.call(run.inputs), self.output)
         except Exception as error:  # whatever a model's own code raises
             raise CouldNotRunError(f"{type(error).__name__}: {_first_line(error)}") from error
         finally:
@@ -149,14 +149,14 @@ class Subject:
         given = {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in inputs.items()}
         if self.forward is None or self.original is None:
             return self.model(**given)
-        with standing_in(self.original, self.model):
+        with replaced_by_copy(self.original, self.model):
             return self.forward(**given)
 
     def use(self, implementation: str) -> None:
         """Switch the implementation of attention, and forget earlier calls where the model keeps something of them."""
-        if self.keeps and self.original is not None:
-            begin_anew(self.original, self.model)
-            drop_nothing(self.model)
+        if self.keeps_state and self.original is not None:
+            reset_to_uncalled(self.original, self.model)
+            disable_dropout(self.model)
         if implementation and self.is_transformers:
             model: Any = self.model
             if model.config._attn_implementation != implementation:
@@ -164,7 +164,7 @@ class Subject:
 
     def reach(self, length: int, tokens: Tensor | None = None) -> BoolArray | None:
         """Which token can influence which through all layers, bool (L, L); None if nothing is declared."""
-        return reach_of(self.layers, length, tokens)
+        return reach_through_layers(self.layers, length, tokens)
 
     def text(self, seed: int, length: int | None = None) -> Tensor:
         """Random ids of tokens that mean nothing special, (1, L)."""
@@ -173,7 +173,7 @@ class Subject:
         return self.tokens[at]
 
 
-def config_of(model: nn.Module) -> Any:
+def transformers_config(model: nn.Module) -> Any:
     """The config of a model of transformers; other models call what they like ``config``."""
     own = getattr(model, "config", None)
     return own if hasattr(own, "to_dict") else None
@@ -194,8 +194,8 @@ def _chunked(subject: Subject, run: Run) -> Tensor:
         if "position_ids" in inputs:
             some["position_ids"] = inputs["position_ids"][:, start:stop]
         found = subject.call(some | {"past_key_values": cache, "use_cache": True})
-        cache = parts_of(found)[cache_name(found)]
-        parts.append(output_of(found, subject.output))
+        cache = output_parts(found)[cache_name(found)]
+        parts.append(token_outputs(found, subject.output))
     return torch.cat(parts, 1)
 
 
@@ -203,7 +203,7 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "")[:160]
 
 
-def _widest(config: Any) -> int:
+def _widest_window(config: Any) -> int:
     """The widest window or chunk that a config names."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     names = ("sliding_window", "attention_chunk_size", "local_attention")
@@ -211,7 +211,7 @@ def _widest(config: Any) -> int:
     return max((size for size in sizes if isinstance(size, int)), default=0)
 
 
-def in_double(subject: Subject) -> Subject:
+def in_float64_if_exact(subject: Subject) -> Subject:
     """The subject in float64 if it runs so in every implementation: then a leak stands out from rounding.
 
     Many models take the softmax in float32 whatever their dtype, in which float64's lowest number is -inf: a row
@@ -235,15 +235,15 @@ def plain_inputs(subject: Subject, seed: int = 0) -> dict[str, Tensor]:
     inputs = {"input_ids": ids}
     if "attention_mask" in subject.takes:
         inputs["attention_mask"] = torch.ones_like(ids)
-    return inputs | other_inputs(subject, ids, torch.ones_like(ids, dtype=torch.bool))
+    return inputs | extra_inputs(subject, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
-def other_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+def extra_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
     """What else the model must be given; ``tokens`` are those that are no padding."""
     more: dict[str, Tensor] = {}
     if subject.span_rule is not None:
         more[subject.span_rule.argument] = subject.span_rule.types(tokens)
-    if subject.kind is Kind.ENCODER_DECODER:
+    if subject.kind is ModelKind.ENCODER_DECODER:
         more["decoder_input_ids"] = subject.text(99, 9).expand(len(ids), -1).clone()
     if "bbox" in subject.takes:
         more["bbox"] = torch.tensor([0, 0, 5, 5]).expand(*ids.shape, 4).clone()
@@ -251,9 +251,9 @@ def other_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Ten
 
 
 @contextmanager
-def without_dropout(model: nn.Module) -> Generator[None]:
+def dropout_disabled(model: nn.Module) -> Generator[None]:
     """Every chance of dropping something set to 0."""
-    before = drop_nothing(model)
+    before = disable_dropout(model)
     try:
         yield
     finally:
@@ -261,7 +261,7 @@ def without_dropout(model: nn.Module) -> Generator[None]:
             setattr(owner, name, value)
 
 
-def drop_nothing(model: nn.Module) -> list[tuple[Any, str, float]]:
+def disable_dropout(model: nn.Module) -> list[tuple[Any, str, float]]:
     """Set every chance of dropping something to 0; where it was, and what."""
     before: list[tuple[Any, str, float]] = []
     owners: list[Any] = [*model.modules(), *filter(None, [getattr(model, "config", None)])]

@@ -78,7 +78,7 @@ RULES = {
 }
 
 
-def rule_of(config: Any) -> SpanRule | None:
+def span_rule_from_config(config: Any) -> SpanRule | None:
     """The rule of a transformers config; None where token types open no span."""
     rule = RULES.get(getattr(config, "model_type", ""))
     return rule if rule is not None and rule.is_open(config) else None

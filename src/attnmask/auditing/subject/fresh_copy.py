@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 
-def never_called(original: nn.Module, model: nn.Module) -> nn.Module:
+def uncalled_copy(original: nn.Module, model: nn.Module) -> nn.Module:
     """A copy of the original with the weights of the model, which was copied from it, and in its precision."""
     weights = {id(one): other for one, other in zip(original.parameters(), model.parameters(), strict=True)}
     fresh = copy.deepcopy(original, cast(Any, weights)).eval()
@@ -17,17 +17,17 @@ def never_called(original: nn.Module, model: nn.Module) -> nn.Module:
     return fresh if first is None else fresh.to(first.dtype)
 
 
-def begin_anew(original: nn.Module, model: nn.Module) -> None:
+def reset_to_uncalled(original: nn.Module, model: nn.Module) -> None:
     """Make the model forget its calls; what looks on at its modules goes on doing so.
 
     >>> net = nn.Linear(1, 1)
     >>> used = copy.deepcopy(net)
     >>> used.kept = "a mask"
-    >>> begin_anew(net, used)
+    >>> reset_to_uncalled(net, used)
     >>> hasattr(used, "kept")
     False
     """
-    for module, fresh in zip(_modules(model), _modules(never_called(original, model)), strict=True):
+    for module, fresh in zip(_modules(model), _modules(uncalled_copy(original, model)), strict=True):
         stays = {name: value for name, value in vars(module).items() if name == "_modules" or "hook" in name}
         module.__dict__ = vars(fresh) | stays
 

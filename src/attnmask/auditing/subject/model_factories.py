@@ -17,13 +17,13 @@ from attnmask.errors import ArgumentError
 WHERE = "audit(model=)"
 
 
-def made_by(text: str) -> tuple[nn.Module, Sequence[str]]:
+def model_from_factory(text: str) -> tuple[nn.Module, Sequence[str]]:
     """The model that ``package.module:function`` returns, and the lines of a script that make it.
 
     Raises:
         ArgumentError: there is no such function, it cannot be called without arguments, or returns no module.
 
-    >>> made_by("torch.nn:Identity")
+    >>> model_from_factory("torch.nn:Identity")
     (Identity(), ('import torch', 'from torch.nn import Identity', 'model = Identity().eval()'))
     """
     module_name, _, name = text.partition(":")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 # The same lines that a reproduction prints: the weights must be those that the audit saw.
-REDRAW = (
+REDRAW_LINES = (
     "torch.manual_seed(0)",
     "for name, p in model.named_parameters():",
     "    if p.ndim > 1 or 'sink' in name: torch.nn.init.normal_(p, std={gain} / max(p.shape[-1], 8) ** 0.5)",

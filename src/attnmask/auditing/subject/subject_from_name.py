@@ -16,25 +16,32 @@ from torch import Tensor, nn
 
 from attnmask.auditing.expected.declared_masks import is_causal, layers_of_config
 from attnmask.auditing.measure.influence import influences
-from attnmask.auditing.recording.layer_sets import calls_of
-from attnmask.auditing.subject.absolute_positions import tables_of
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject, config_of, in_double, plain_inputs
-from attnmask.auditing.subject.model_factories import made_by
-from attnmask.auditing.subject.model_outputs import output_name, text_of
-from attnmask.auditing.subject.redrawn_weights import GAIN, REDRAW, redraw
+from attnmask.auditing.recording.layer_sets import record_calls
+from attnmask.auditing.subject.absolute_positions import embedding_tables
+from attnmask.auditing.subject.audited_model import (
+    ModelKind,
+    Run,
+    Subject,
+    in_float64_if_exact,
+    plain_inputs,
+    transformers_config,
+)
+from attnmask.auditing.subject.model_factories import model_from_factory
+from attnmask.auditing.subject.model_outputs import access_code, output_name
+from attnmask.auditing.subject.redrawn_weights import GAIN, REDRAW_LINES, redraw
 from attnmask.errors import ArgumentError
 from attnmask.mask.expression import Mask
 
-TRIED = ("eager", "sdpa", "attnmask")
+IMPLEMENTATIONS = ("eager", "sdpa", "attnmask")
 WHERE = "audit(model=)"
 # A change of an earlier output by this share of its size is no rounding.
-MEASURED = 1e-3
+MIN_CHANGE = 1e-3
 # Where no attention is seen there may be any number of layers.
-UNSEEN = 64
+ASSUMED_LAYERS = 64
 # Fewer ordinary ids than this are too few to choose from.
-FEW = 8
+MIN_IDS = 8
 # Any token that is no padding: some decoders mask what stands at their pad id.
-START = 5
+DECODER_START = 5
 MODES = {
     "causal": "AutoModelForCausalLM",
     "masked": "AutoModelForMaskedLM",
@@ -44,7 +51,7 @@ MODES = {
 }
 
 
-def subject_of(
+def subject_from_model(
     model: Any,
     mask: Mask | Sequence[Mask] | None = None,
     forward: Callable[..., Any] | None = None,
@@ -63,14 +70,14 @@ def subject_of(
     original, model = model, copy.deepcopy(model).eval()
     if redraw_weights:
         redraw(model)
-    config = config_of(model)
+    config = transformers_config(model)
     kind = _kind(model, config, mask)
     subject = Subject(
         name=type(model).__name__,
         model=model,
         layers=[mask] if isinstance(mask, Mask) else mask,
-        kind=kind or Kind.BIDIRECTIONAL,
-        source=tuple(_lines_of(source, forward is not None, redraw_weights)),
+        kind=kind or ModelKind.BIDIRECTIONAL,
+        source=tuple(_source_lines(source, forward is not None, redraw_weights)),
         tokens=_plain_tokens(model, config),
         pad=_pad(config),
         first=_first_position(model),
@@ -78,25 +85,25 @@ def subject_of(
         original=original,
     )
     if not subject.is_transformers and "decoder_input_ids" in subject.takes:
-        subject.kind = Kind.ENCODER_DECODER
+        subject.kind = ModelKind.ENCODER_DECODER
     _choose_output(subject)
-    if kind is None and subject.kind is not Kind.ENCODER_DECODER:
+    if kind is None and subject.kind is not ModelKind.ENCODER_DECODER:
         subject.kind = _measured_kind(subject)
     subject.layers = _layers(subject, mask)
     subject.implementations = _implementations(subject)
-    subject = in_double(subject)
+    subject = in_float64_if_exact(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
     return subject
 
 
-def _lines_of(source: Sequence[str], has_forward: bool, redrawn: bool) -> Iterator[str]:
+def _source_lines(source: Sequence[str], has_forward: bool, redrawn: bool) -> Iterator[str]:
     """How a script makes the model, and how it calls it."""
     yield from source or ("import torch", "model = ...  # the model that was audited, in evaluation mode")
     if has_forward:
         yield "forward = ...  # how it was called, with that model"
     if redrawn:
-        yield from (line.format(gain=GAIN) for line in REDRAW)
+        yield from (line.format(gain=GAIN) for line in REDRAW_LINES)
 
 
 def _choose_output(subject: Subject) -> None:
@@ -107,7 +114,7 @@ def _choose_output(subject: Subject) -> None:
     except TypeError as error:
         fix = "give forward=, a function of input_ids and attention_mask that returns the outputs of the tokens"
         raise ArgumentError(f"nothing can be compared: {error}", where=WHERE, fix=fix) from None
-    subject.pick = text_of(found, subject.output)
+    subject.pick = access_code(found, subject.output)
 
 
 def _plain_output(subject: Subject) -> Any:
@@ -151,7 +158,7 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
 
     from attnmask.hf.models.tiny_models import tiny_config
 
-    modes = modes_of(model_type)
+    modes = available_modes(model_type)
     if not modes:
         fix = "give one such as llama or bert, the folder of a saved model, or module:function"
         raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix=fix)
@@ -164,7 +171,7 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
     if mode == "causal" and hasattr(config, "add_cross_attention"):
         config.add_cross_attention = True
     if mode == "seq2seq" and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = START
+        config.decoder_start_token_id = DECODER_START
     if mode == "seq2seq" and getattr(getattr(config, "decoder", None), "is_decoder", None) is False:
         config.decoder.is_decoder = config.decoder.add_cross_attention = True
     if mode == "classification":
@@ -177,12 +184,14 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
         except NotImplementedError:
             config.add_cross_attention = False
             model = auto.from_config(config, attn_implementation="eager")
-        subject = subject_of(model, mask, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True)
+        subject = subject_from_model(
+            model, mask, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True
+        )
     subject.name = f"{model_type} ({mode})"
     return subject
 
 
-def modes_of(model_type: str) -> list[str]:
+def available_modes(model_type: str) -> list[str]:
     """The modes in which transformers has an architecture, of those that read text."""
     from transformers.models.auto import modeling_auto as auto
 
@@ -216,13 +225,13 @@ def subject_from_folder(
         f"model = transformers.{kind.__name__}.from_pretrained({folder!r}).eval()",
     )
     with quiet():
-        return subject_of(kind.from_pretrained(folder), mask, source=lines, redraw_weights=redraw_weights)
+        return subject_from_model(kind.from_pretrained(folder), mask, source=lines, redraw_weights=redraw_weights)
 
 
 def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
     """What a function of a person's own module returns: ``package.module:function``."""
-    model, lines = made_by(text)
-    return subject_of(model, mask, source=lines, redraw_weights=redraw_weights)
+    model, lines = model_from_factory(text)
+    return subject_from_model(model, mask, source=lines, redraw_weights=redraw_weights)
 
 
 def subject_from_text(
@@ -278,13 +287,13 @@ def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:
     ]
 
 
-def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> Kind | None:
+def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> ModelKind | None:
     """What the mask, or the mapping that transformers keeps, says; None if neither says anything."""
     if getattr(config, "is_encoder_decoder", False):
-        return Kind.ENCODER_DECODER
+        return ModelKind.ENCODER_DECODER
     if mask is not None:
         masks = [mask] if isinstance(mask, Mask) else mask
-        return Kind.CAUSAL if all(map(is_causal, masks)) else Kind.BIDIRECTIONAL
+        return ModelKind.CAUSAL if all(map(is_causal, masks)) else ModelKind.BIDIRECTIONAL
     if config is None:
         return None
     from transformers.models.auto import modeling_auto as auto
@@ -292,27 +301,27 @@ def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> 
     name, own = type(model).__name__, getattr(config, "model_type", "")
     decoders = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if getattr(config, "is_decoder", False):
-        return Kind.CAUSAL
+        return ModelKind.CAUSAL
     if own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "attn_type", "") == "bi":
-        return Kind.BIDIRECTIONAL
-    return Kind.CAUSAL if own in decoders or name in decoders.values() else None
+        return ModelKind.BIDIRECTIONAL
+    return ModelKind.CAUSAL if own in decoders or name in decoders.values() else None
 
 
-def _measured_kind(subject: Subject) -> Kind:
+def _measured_kind(subject: Subject) -> ModelKind:
     """Whether any token changes an earlier output; one vector an item tells nothing."""
     changes = np.triu(influences(subject, ""), 1) if not subject.is_pooled else np.ones(1)
-    return Kind.BIDIRECTIONAL if bool((changes > MEASURED).any()) else Kind.CAUSAL
+    return ModelKind.BIDIRECTIONAL if bool((changes > MIN_CHANGE).any()) else ModelKind.CAUSAL
 
 
 def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
     if isinstance(mask, Mask):
         # As many as there are: what reaches how far depends on it.
-        return [mask] * (len(calls_of(subject, Run(plain_inputs(subject)))) or UNSEEN)
+        return [mask] * (len(record_calls(subject, Run(plain_inputs(subject)))) or ASSUMED_LAYERS)
     if mask is not None:
         return list(mask)
-    if subject.config is None or subject.kind is Kind.ENCODER_DECODER:
+    if subject.config is None or subject.kind is ModelKind.ENCODER_DECODER:
         return None
-    return layers_of_config(subject.config, subject.kind is Kind.CAUSAL)
+    return layers_of_config(subject.config, subject.kind is ModelKind.CAUSAL)
 
 
 def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
@@ -320,11 +329,11 @@ def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
     try:
         own = cast(Any, model).get_input_embeddings()
     except (AttributeError, NotImplementedError):
-        own = next((table for _, table in tables_of(model)), None)
+        own = next((table for _, table in embedding_tables(model)), None)
     size = getattr(own, "num_embeddings", 100)
     special = set(_special_ids(config.to_dict() if config is not None else {}))
     ids = [i for i in range(5, size) if i not in special]
-    if len(ids) < FEW:  # letters, or bases
+    if len(ids) < MIN_IDS:  # letters, or bases
         ids = [i for i in range(size) if i not in special and i != _pad(config)]
     if len(ids) < 2:
         raise ArgumentError(f"its vocabulary is of {size} ids", where=WHERE, fix="give a model of two tokens at least")
@@ -350,7 +359,7 @@ def _pad(config: Any) -> int:
 
 def _first_position(model: nn.Module) -> int:
     """Where a table of positions keeps a row for padding, texts start behind it."""
-    for name, module in tables_of(model):
+    for name, module in embedding_tables(model):
         if "position" in name and module.padding_idx is not None:
             return module.padding_idx + 1
     return 0
@@ -373,7 +382,7 @@ def _implementations(subject: Subject) -> tuple[str, ...]:
     else:
         register()
     own = model.config._attn_implementation
-    return tuple(name for name in TRIED if _runs(subject, name, own)) or ("",)
+    return tuple(name for name in IMPLEMENTATIONS if _runs(subject, name, own)) or ("",)
 
 
 def _runs(subject: Subject, implementation: str, own: str) -> bool:
