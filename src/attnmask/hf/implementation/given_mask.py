@@ -1,7 +1,10 @@
-"""What people give a model as its ``attention_mask``, looked at before transformers makes bools of it.
+"""Check the ``attention_mask`` that a user passes to a model, and read masks of four axes.
 
-transformers takes every number but 0 for a token and cuts or fills what has another length, both before it asks any
-mask interface. The one function in which it does so is wrapped; under other implementations it does what it did.
+Before transformers calls a mask function such as ``interface.model_mask``, it converts every nonzero number of the
+attention_mask to True, and cuts or pads a mask of another length. Both errors are then invisible. This module wraps
+the transformers function that does so, ``_preprocess_mask_arguments``, and checks the mask first. Under any other
+attn_implementation the wrapper calls the original function and nothing else. A mask of four axes reaches the attention
+function unchanged; ``interface.mask_for_call`` reads it with ``plan_from_user_mask``.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ ENTRIES = "give an entry for each token of this call, and one for each token tha
 
 
 def patch_mask_checks() -> None:
-    """Let transformers' mask functions look at a mask before they convert it."""
+    """Patch transformers so that it checks an attention mask before it converts it to bools."""
     preprocess: Any = masking_utils._preprocess_mask_arguments  # pyright: ignore
     replace_attribute(masking_utils, "_preprocess_mask_arguments", _with_checks(preprocess))
 
@@ -45,6 +48,7 @@ def _with_checks(original: Callable[..., Any]) -> Callable[..., Any]:
         encoder_hidden_states: Tensor | None = None,
     ) -> Any:
         arguments = inputs_embeds, attention_mask, past_key_values, position_ids, layer_idx, encoder_hidden_states
+        # In cross-attention the keys are the encoder's, so a packed mask must give the plan across the two texts.
         if isinstance(attention_mask, PackedMask) and encoder_hidden_states is not None:
             return original(config, inputs_embeds, attention_mask.across(), *arguments[2:])
         if config._attn_implementation != NAME or isinstance(attention_mask, PackedMask):
@@ -59,7 +63,7 @@ def _with_checks(original: Callable[..., Any]) -> Callable[..., Any]:
         if past_key_values is not None:
             *_, q_length, kv_length, _, kv_offset = found
             minimum = int(past_key_values.get_seq_length(layer_idx)) + q_length
-            # Of the keys that a static cache has room for, a mask may speak before they are there.
+            # A static cache has room for more keys than it holds, and a mask may already cover them.
             static = getattr(past_key_values, "is_compileable", False)
             maximum = None if static else max(minimum, int(kv_offset) + kv_length)
             _check_length(attention_mask.shape[1], minimum, maximum)
@@ -69,13 +73,14 @@ def _with_checks(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_two_axes(attention_mask: Tensor, items: int) -> None:
-    """Raise unless a mask (B, K) says of each key of the items whether it is a token."""
+    """Raise unless a mask is (B, K) or (1, K) and marks tokens with 1 and padding with 0."""
     read_token_mask(attention_mask, WHERE)
     if len(attention_mask) not in (1, items):
         shape = tuple(attention_mask.shape)
         raise ArgumentError(f"attention_mask has shape {shape}, the batch {items} items", where=WHERE, fix=SHAPES)
 
 
+# torch.compile cannot trace checks that read the values of a tensor: they run between two compiled graphs.
 _check_outside_graph: Callable[..., None] = cast(Any, torch.compiler.disable)(check_two_axes)
 
 
@@ -89,7 +94,7 @@ def _check_length(length: int, minimum: int, maximum: int | None) -> None:
 
 
 def check_keys(mask_keys: int, layer_keys: int, where: str) -> None:
-    """Raise unless a mask is for the keys of the layer that it reaches."""
+    """Raise unless a mask has as many keys as the layer that received it."""
     if mask_keys != layer_keys:
         raise ArgumentError(
             f"the attention_mask is for {mask_keys} keys, the layer has {layer_keys}", where=where, fix=ENTRIES
@@ -97,10 +102,11 @@ def check_keys(mask_keys: int, layer_keys: int, where: str) -> None:
 
 
 def plan_from_user_mask(mask: Tensor, sizes: tuple[int, ...], where: str) -> Plan:
-    """The plan of a user's mask of four axes.
+    """Convert a user's mask of four axes to a plan.
 
     Args:
-        mask: (B, H, Q, K), bools of which True attends, or floats of which 0 does. B, H or Q may be 1.
+        mask: (B, H, Q, K), bools (True attends) or floats (0 attends, a large negative number masks). B, H or Q may
+            be 1.
         sizes: (B, H, Q, K) of the layer. where: the layer, for errors.
     """
     fits = mask.ndim == 4 and mask.shape[3] == sizes[3]

@@ -1,7 +1,10 @@
-"""The mask functions that transformers builds, read back as expressions instead of evaluated at every pair.
+"""Convert the mask functions of transformers to mask expressions.
 
-transformers describes a mask as a closure over (batch, head, query, key) indices. Which set it stands for is told
-by the function that made it and by the values it closes over.
+transformers describes a mask as a closure over (batch, head, query, key) indices, and evaluates it at every pair. The
+qualified name of the closure identifies the rule (causal, window, padding), and its closed-over values hold the
+parameters; ``_READERS`` maps each known name to a function that builds the same mask from the atoms of attnmask.
+``interface.model_mask`` compiles the expression. It evaluates a closure that is not in the table at every pair, with an
+UnknownMaskWarning.
 """
 
 from __future__ import annotations
@@ -28,7 +31,12 @@ REMAPPED = "remap_positions_for_packed_sequence.<locals>.inner_mask"
 
 @dataclass(frozen=True)
 class MaskPositions:
-    """Absolute positions of the queries and of the keys; if a mask asks for them, those inside packed texts, (B, K)."""
+    """Positions at which a mask function is evaluated.
+
+    Attributes:
+        queries, keys: absolute positions. inside: positions inside packed texts, (B, K), for a mask function that reads
+            those instead; else None.
+    """
 
     queries: range
     keys: range
@@ -36,17 +44,17 @@ class MaskPositions:
 
     @property
     def queries_are_keys(self) -> bool:
-        """Whether every query stands at the position of some key, so that a table of keys has its entry."""
+        """Whether every query has the position of some key, so that a table over keys covers the queries too."""
         first, last = self.queries.start, self.queries.stop
         return self.keys.start <= first and last <= self.keys.stop
 
 
 @public
 def mask_from_closure(fn: Callable[..., Any], queries: range, keys: range) -> Mask | None:
-    """Read back a mask function of transformers.
+    """Convert a mask function of transformers to a mask.
 
     Args:
-        fn: what ``create_causal_mask`` and its like hand to a mask interface as ``mask_function``.
+        fn: the ``mask_function`` that ``create_causal_mask`` and similar functions pass to a mask interface.
         queries, keys: absolute positions of the query rows and of the keys.
 
     Returns:
@@ -54,7 +62,7 @@ def mask_from_closure(fn: Callable[..., Any], queries: range, keys: range) -> Ma
         None for a function that transformers' ``masking_utils`` did not make.
 
     Raises:
-        ArgumentError: no function, or no ranges.
+        ArgumentError: ``fn`` is not callable, or ``queries`` or ``keys`` is not a range.
 
     Source: transformers.masking_utils.
 
@@ -84,7 +92,7 @@ def _closed_over_values(fn: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _causal_window(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
-    # kv > q - W keeps W keys, the query's own among them.
+    # transformers' rule kv > q - W keeps W keys, including the query's own; left= does not count that one.
     size = int(cells["sliding_window"])
     return window(left=size - 1, right=None) if size >= 1 else None
 
@@ -100,7 +108,7 @@ def _padding(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
 
 def _packed(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
     ids = as_array(cells["packed_sequence_mask"])
-    # Equal ids see each other whatever their sign; ours are 0 or more.
+    # transformers compares ids only for equality; those of documents() must be 0 or more.
     return _same_document(ids - ids.min(initial=0), at)
 
 
@@ -109,6 +117,7 @@ def _blockwise(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
 
 
 def _chunked(cells: dict[str, Any], at: MaskPositions) -> Mask | None:
+    # transformers counts chunks from the first token of each text, not from the start of the row.
     place = np.arange(at.keys.stop) if at.inside is None else at.inside
     chunk = (place - as_array(cells["left_padding"])[:, None]) // int(cells["chunk_size"])
     return _same_document(chunk - chunk.min(initial=0), at)
@@ -135,12 +144,17 @@ def _combine(
     combine: Callable[[Mask, Mask], Mask], functions: Sequence[Callable[..., Any]], at: MaskPositions
 ) -> Mask | None:
     masks = [_mask_from_function(function, at) for function in functions]
+    # One unknown part makes the whole unknown: None, and not the combination of the known parts.
     known = [mask for mask in masks if mask is not None]
     return reduce(combine, known) if known and len(known) == len(masks) else None
 
 
 def _packed_with_positions(packed: dict[str, Any], remapped: dict[str, Any], at: MaskPositions) -> Mask | None:
-    """A mask of positions inside packed texts: where those count up by 1, distances are the same in both."""
+    """Build the mask of packed texts whose rule reads positions inside each text.
+
+    Where positions count up by 1 inside each text, distances between them equal distances in the row, so that a window
+    over positions is a window over the row. Returns None for any other positions.
+    """
     ids, positions = as_array(packed["packed_sequence_mask"]), as_array(remapped["position_ids"])
     inside = ids[:, 1:] == ids[:, :-1]
     counts_up = bool((np.diff(positions, axis=1)[inside] == 1).all() and (positions >= 0).all())
@@ -151,17 +165,19 @@ def _packed_with_positions(packed: dict[str, Any], remapped: dict[str, Any], at:
 
 
 def slice_of_keys(attention_mask: Any, keys: range) -> IntArray:
-    """The part of an attention mask (B, S) that speaks about the given keys; 0 for keys beyond its end.
+    """Return the part of an attention mask (B, S) for the given keys; 0 for keys beyond its end.
 
     Args:
         attention_mask: 1 or True for a token. keys: absolute positions.
     """
+    # A static cache has room for more keys than the mask covers: those hold no tokens yet.
     values = as_array(attention_mask)
     missing = max(keys.stop - values.shape[1], 0)
     return np.pad(values, ((0, 0), (0, missing)))[:, keys.start : keys.stop]
 
 
-# What these say is of places in the row, whatever position a token has inside its text.
+# These rules read places in the row. transformers may wrap any rule to read positions inside texts instead, which would
+# be wrong for these, so the wrapped form is not converted.
 ROW_FUNCTIONS = {
     "blockwise_overlay.<locals>.inner_mask",
     "padding_mask_function.<locals>.inner_mask",
