@@ -92,7 +92,7 @@ def test_a_folder_is_audited_in_a_mode_and_under_a_mask(tmp_path: Path) -> None:
         ([f"{MODELS}:absent"], "cannot be imported"),
         ([":repaired"], "cannot be imported"),
         (["./nonesuch"], "there is no such folder"),
-        (["tests/audit"], "the folder holds no model"),
+        (["tests/auditing"], "the folder holds no model"),
         ([f"{MODELS}:named"], "returns a value of type dict"),
         ([f"{MODELS}:of_a_path"], "must be given path"),
         ([f"{MODELS}:MODEL"], "is of type str"),

@@ -130,5 +130,5 @@ def test_what_a_layer_gives_by_a_name_that_is_not_known_is_refused_and_what_is_h
     x, mask = torch.randn(1, 2, 4, 8), ModelMask.of(am.compile(am.causal(), q=4))
     out = Layer()(x, mask, None, somebodys_own=3, position_ids=torch.arange(4)[None])
     assert torch.equal(out, Layer()(x, mask, None))
-    with pytest.raises(UnsupportedModelError, match="passes distance to its attention, which attnmask does not support"):
+    with pytest.raises(UnsupportedModelError, match="passes distance to its attention, which attnmask does not"):
         Layer()(x, mask, 2.0)

@@ -1,4 +1,4 @@
-"""Running a model on texts laid end to end in one row: the plan and the weights that its attention then follows."""
+"""The context manager ``packed``: run a model on texts that lie end to end in one row, under a given plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.implementation.token_mask import described
 from attnmask.mask.arguments import instance_of
 
-# What no mask of attention keeps apart.
+# Model types that mix neighbouring tokens outside attention, where no attention mask can separate the texts.
 MIXING_MODELS = {
     "mobilebert": "its embeddings hold both neighbours of a token",
     "recurrent_gemma": "its recurrent layers run on from one text into the next",
@@ -28,15 +28,16 @@ MIXING_MODELS = {
 
 @dataclass(frozen=True)
 class PackedCall:
-    """The current row of texts: what attends to what, and how much each token is attended to."""
+    """The plan and the key weights of the model call inside ``packed``."""
 
     plan: Plan
     weights: Tensor | None
 
 
+# Cached, so that all layers with the same mask share one plan object, and with it the work done once per plan.
 @lru_cache(maxsize=32)
 def intersect_with_layer_mask(plan: Plan, layer_plan: Plan) -> Plan:
-    """What is in a plan of packed texts and in a layer's own; the same object for all layers that share theirs."""
+    """Intersect the plan of packed texts with that of a layer."""
     if (layer_plan.Q, layer_plan.K) != (plan.Q, plan.K):
         raise ArgumentError(
             f"the packed plan has (Q, K) = {(plan.Q, plan.K)}, the model is run on {(layer_plan.Q, layer_plan.K)}",
@@ -65,17 +66,17 @@ _current_packing: ContextVar[PackedCall | None] = ContextVar("attnmask_packed", 
 @contextmanager
 @public
 def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
-    """Run a model with ``attn_implementation="attnmask"`` under a plan, and under its layers' own masks besides.
+    """Run a model with ``attn_implementation="attnmask"`` under a plan combined with the masks of its layers.
 
-    Inside, each layer attends to the pairs that are in the plan and in the mask the model itself makes: documents
-    and a sliding window, documents and causality. Only this thread and its tasks see it.
+    Inside, each layer attends to the pairs that are both in the plan and in the layer's own mask: documents and a
+    sliding window, or documents and causality. The effect is limited to the current thread and its asyncio tasks.
 
     Args:
-        plan: on T queries and T keys, such as ``compile(documents(lengths=...), q=T)``.
-        weights: 0 or more, of each of the T keys; floating point, (T,); 1 if left out.
+        plan: of T queries and T keys, such as ``compile(documents(lengths=...), q=T)``.
+        weights: weight of each of the T keys, 0 or more; floating point, (T,); all 1 if left out.
 
     Raises:
-        ArgumentError: inside, when the model is run on another number of tokens.
+        ArgumentError: inside, if the model is run on another number of tokens.
 
     Source: attnmask; padding-free batches as of flash-attention's varlen functions.
 
@@ -107,5 +108,5 @@ def _check_weights(weights: Any, tokens: int) -> None:
 
 
 def current_packing() -> PackedCall | None:
-    """What ``packed`` has set here, None outside."""
+    """Return the plan and weights of the enclosing ``packed``; None outside of one."""
     return _current_packing.get()

@@ -1,4 +1,10 @@
-"""Examples -> rows of documents, for training without padding."""
+"""A data collator that packs examples into rows, for training without padding.
+
+``training_examples`` checks the examples and turns them into arrays, ``row_packing`` assigns documents to rows, and
+``packed_mask`` makes the attention mask of the rows; this module adds positions and labels to form a batch.
+``PackingCollator.for_model`` first calls ``row_trial``, which compares packed rows with separate texts on a small copy
+of the model, and then ``encoder_decoders`` to prepare an encoder-decoder.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +43,11 @@ FOR_MODEL = "PackingCollator.for_model(model)"
 
 @dataclass(frozen=True)
 class ModelNeeds:
-    """What a batch must be for one model.
+    """Properties of a model that its batches must fit.
 
     Attributes:
-        limits: of its texts. positions: whether it takes ``position_ids``.
-        start: how it makes the inputs of its decoder; None if it has none, or it is not known.
+        limits: limits of its texts. positions: whether it takes ``position_ids``.
+        start: how it makes decoder inputs from labels; None if it has no decoder, or if the rule is unknown.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -51,38 +57,37 @@ class ModelNeeds:
 
 @dataclass
 class PackingCollator:
-    """A data collator that lays documents end to end in rows, for a model under ``attn_implementation="attnmask"``.
+    """A data collator that packs documents end to end in rows, for a model under ``attn_implementation="attnmask"``.
 
-    Each document attends to itself alone, its positions count from its own beginning, and no label crosses into it
-    from the document before. What it costs is done here, in the worker of the data loader. Make it with
+    Each document attends only to itself, its positions count from its own start, and its first token is not predicted
+    from the previous document. The work is done in the worker of the data loader. Create it with
     ``PackingCollator.for_model``, which refuses models for which packed rows are not exact.
 
     Args:
         tokenizer: for the pad token and, in masked-LM, the mask token and special tokens.
-        row_tokens: tokens of a row, at most; of an encoder-decoder, of each of its two.
-        task: "causal-lm" (labels are the tokens), "masked-lm" (tokens are masked here, as transformers'
-            DataCollatorForLanguageModeling does, ``special_tokens_mask`` heeded), both unless the examples have labels
-            of their own; "classification" (one label a document; prepare the model with ``heads_by_document``),
+        row_tokens: maximum number of tokens in a row; for an encoder-decoder, in a row of each side.
+        task: "causal-lm" (labels are the tokens) or "masked-lm" (tokens are masked here as in transformers'
+            DataCollatorForLanguageModeling, which respects ``special_tokens_mask``), both unless the examples have
+            labels; "classification" (one label per document; prepare the model with ``heads_by_document``),
             "embedding" (no labels; pool with ``pool``), "seq2seq" (labels are the tokens of the decoder).
         order: which documents share a row. "first-fit-decreasing" fills rows best, "arrival" keeps the order of the
-            examples from row to row, "apart" gives each example a row of its own: predictions of tokens are then rows
-            of the data set, as ``Trainer.predict`` wants them.
-        first_position: position of a document's first token; ``first_position(model)`` of the RoBERTa family.
+            examples from row to row, "apart" gives each example its own row: predictions of tokens are then rows of
+            the data set, as ``Trainer.predict`` expects.
+        first_position: position of a document's first token; use ``first_position(model)`` for the RoBERTa family.
         mlm_probability: share of tokens that masked-LM predicts.
-        own_head: whether what classifies is no head of transformers, but reads the packed states itself.
+        own_head: whether the classifier is not a transformers head, but reads the packed states itself.
 
     Returns:
         When called with examples (dicts with ``input_ids``; ``labels``, ``token_type_ids``, ``special_tokens_mask``
-        and ``weights`` in all of them or in none; a Trainer leaves weights there with
-        ``remove_unused_columns=False``): input_ids, position_ids and labels, int64 (B, T), and attention_mask, a
-        PackedMask (B, T). In classification the ``labels``, ``label`` or ``label_ids`` of the examples become labels
-        (N,) or (N, classes): like the predictions of such a model, in the order of the examples.
-        Of an encoder-decoder input_ids and attention_mask (B, T), and decoder_input_ids, decoder_attention_mask and
-        labels (B, U).
+        and ``weights`` in all of them or in none; a Trainer keeps weights only with ``remove_unused_columns=False``):
+        input_ids, position_ids and labels, int64 (B, T), and attention_mask, a PackedMask (B, T). For classification,
+        the ``labels``, ``label`` or ``label_ids`` of the examples become labels (N,) or (N, classes) in the order of
+        the examples, as are the model's predictions. For an encoder-decoder: input_ids and attention_mask (B, T), and
+        decoder_input_ids, decoder_attention_mask and labels (B, U).
 
     Raises:
-        ArgumentError: options, or examples that are empty, padded, longer than a row, unlike each other, or with a
-            field that cannot be packed.
+        ArgumentError: invalid options, or examples that are empty, padded, longer than a row, or have differing fields
+            or a field that cannot be packed.
 
     Source: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination".
 
@@ -121,16 +126,16 @@ class PackingCollator:
 
     @classmethod
     def for_model(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **options: Any) -> PackingCollator:
-        """A collator for one model: it counts positions as the model does, and checks what the model cannot take.
+        """Create a collator for one model: it counts positions as the model does, and checks the model's limits.
 
-        An encoder-decoder is prepared here: in packed rows it counts positions inside each document, and
-        its decoder attends across to the document's own encoder tokens. Its task is "seq2seq".
+        An encoder-decoder is prepared here: in packed rows, positions count inside each document, and the decoder
+        attends to the encoder tokens of the same document. Its task is "seq2seq".
 
         Args:
-            model: of transformers, PEFT's adapters in it or none. tokenizer, options: as above.
+            model: a transformers model, with or without PEFT adapters. tokenizer, options: as for the class.
 
         Raises:
-            UnsupportedModelError: a model for which packed texts do not give what each text alone gives.
+            UnsupportedModelError: the model gives different outputs for packed texts than for each text alone.
         """
         inner = transformers_model(model, FOR_MODEL)
         check_takes_rows(inner, FOR_MODEL)
@@ -145,6 +150,7 @@ class PackingCollator:
             )
         if is_pair:
             count_inside_documents(inner)
+        # A model that is its own base model has no head to prepare.
         collator.own_head |= inner.base_model is inner
         collator._needs = _needs_from_model(inner, first)
         return collator
@@ -177,7 +183,7 @@ class PackingCollator:
         return _rows(values, layout, cast(int, self.tokenizer.pad_token_id))
 
     def _encoder_decoder_batch(self, columns: Columns) -> dict[str, Tensor]:
-        """The batch of an encoder-decoder."""
+        """Make the batch of an encoder-decoder."""
         given = columns.get("decoder_input_ids") or [
             self._decoder_start().inputs(labels) for labels in columns["labels"]
         ]
@@ -195,7 +201,7 @@ class PackingCollator:
     def _decoder_start(self) -> DecoderStart:
         if self._needs.start is None:
             raise ArgumentError(
-                "nothing says what the decoder is given for its labels",
+                "the inputs of the decoder are unknown: the examples have only labels",
                 where=WHERE,
                 fix="make the collator with for_model and a config with decoder_start_token_id and pad_token_id, "
                 "or give examples with decoder_input_ids",
@@ -203,11 +209,11 @@ class PackingCollator:
         return self._needs.start
 
     def _labels(self, input_ids: Tensor, columns: Columns, layout: DocumentLayout) -> dict[str, Tensor]:
-        """Labels of tokens, and in masked-LM the tokens that stand in their place."""
+        """Make the labels of tokens; in masked-LM also the input_ids with masked tokens."""
         if self.task == Task.MASKED_LM and "labels" not in columns:
             return self._mask_tokens(input_ids, columns, layout)
         labels = _rows(columns.get("labels", columns["input_ids"]), layout, IGNORED)
-        if self.task == Task.CAUSAL_LM:  # the last token of the document before would be asked for it
+        if self.task == Task.CAUSAL_LM:  # the model would predict it from the last token of the previous document
             labels[torch.from_numpy(layout.rows), torch.from_numpy(layout.starts)] = IGNORED
         return {"labels": labels}
 
@@ -219,6 +225,7 @@ class PackingCollator:
             ids = [values.tolist() for values in columns["input_ids"]]
             own = self.tokenizer.get_special_tokens_mask
             given = [np.array(own(text, already_has_special_tokens=True)) for text in ids]
+        # Padding is filled with 1, as special tokens are, so that it is never masked.
         fixed = _rows(given, layout, 1).bool()
         masking = DataCollatorForLanguageModeling(self.tokenizer, mlm=True, mlm_probability=self.mlm_probability)
         masked, labels = masking.torch_mask_tokens(input_ids, special_tokens_mask=fixed)
@@ -226,7 +233,7 @@ class PackingCollator:
 
 
 def _needs_from_model(model: PreTrainedModel, first: int) -> ModelNeeds:
-    """What a batch must be for a model whose texts begin at a position."""
+    """Read the needs of a model whose first position is ``first``."""
     is_pair = bool(model.config.is_encoder_decoder)
     sides: list[Any] = [cast(Any, model).get_encoder(), cast(Any, model).get_decoder()] if is_pair else [model, model]
     positions_per_side = [_max_positions(side, first) for side in sides]
@@ -241,16 +248,17 @@ def _needs_from_model(model: PreTrainedModel, first: int) -> ModelNeeds:
 
 
 def _max_positions(model: Any, first: int) -> int | None:
-    """Tokens of a text for which a model has a table of positions; None if it has none."""
+    """Return the longest text for which the position tables of a model have rows; None if it has no table."""
     names = ("position_embeddings", "embed_positions", "wpe")
     tables = [
         x for name, x in model.named_modules() if name.rpartition(".")[2] in names and hasattr(x, "num_embeddings")
     ]
+    # BART and OPT reserve the first ``offset`` rows of their tables; the RoBERTa family those below ``first``.
     return min((x.num_embeddings - getattr(x, "offset", first) for x in tables), default=None)
 
 
 def _rows(parts: Sequence[NDArray[Any]], layout: DocumentLayout, fill: float) -> Tensor:
-    """Values of tokens in rows (B, T): float32 if ``fill`` is a float, else int64."""
+    """Put values per token into rows (B, T): float32 if ``fill`` is a float, else int64."""
     rows = torch.full(layout.shape, fill, dtype=torch.float32 if isinstance(fill, float) else torch.int64)
     rows.view(-1)[torch.from_numpy(layout.places())] = torch.from_numpy(np.concatenate(parts)).to(rows.dtype)
     return rows

@@ -1,4 +1,4 @@
-"""Examples of a data set, read for packing: every field is of one value a token, or is refused by name."""
+"""Check the examples of a data set and convert them to arrays with one value per token."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from attnmask.hf.packing.labels import IGNORED
 from attnmask.mask.frozen_array import as_array
 
 WHERE = "PackingCollator"
-# What transformers' own collators call the label of a text.
+# The names that transformers' own collators accept for the label of a text.
 LABELS = ("labels", "label", "label_ids")
 MASKS = ("attention_mask", "decoder_attention_mask")
 TOKENS = ("input_ids", "attention_mask", "token_type_ids", "special_tokens_mask", "weights")
-# Of an encoder-decoder these are of the tokens of the decoder.
+# In an encoder-decoder these fields have one value per token of the decoder.
 DECODER = ("labels", "decoder_input_ids", "decoder_attention_mask")
 
 
 class Task(StrEnum):
-    """What labels are made of."""
+    """Training task, which decides the labels of a batch."""
 
     CAUSAL_LM = "causal-lm"
     MASKED_LM = "masked-lm"
@@ -44,12 +44,12 @@ FIELDS: dict[Task, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model takes.
+    """Limits of a model; None where a limit is unknown.
 
     Attributes:
-        vocabulary: tokens that it knows. positions: tokens of a text for which it has a position. None: not known.
-        decoder_positions: the same of its decoder.
-        token_types: whether it takes types of tokens.
+        vocabulary: size of its vocabulary. positions: maximum number of tokens in a text.
+        decoder_positions: maximum number of tokens in a text of the decoder.
+        token_types: whether it takes ``token_type_ids``.
     """
 
     vocabulary: int | None = None
@@ -64,18 +64,18 @@ Columns = dict[str, list[NDArray[Any]]]
 def columns_from_examples(
     examples: Sequence[Mapping[str, Any]], task: Task, row_tokens: int, limits: Limits
 ) -> Columns:
-    """The fields of examples by name, in the order of the examples, one array (tokens,) each.
+    """Return the fields of examples by name: for each, one array (tokens,) per example.
 
     Args:
-        examples: dicts of one text each. task: what labels are made of. row_tokens: tokens of a row, at most.
-        limits: of the model.
+        examples: dicts of one text each. task: the training task. row_tokens: maximum number of tokens in a row.
+        limits: limits of the model.
 
     Returns:
-        int64 arrays, float32 for ``weights``; without the masks, which are all 1. The labels of classification are
-        no values of tokens, see ``labels_from_examples``.
+        int64 arrays, float32 for ``weights``. Attention masks are left out, since they are all 1. For the labels of
+        classification, which are not per token, see ``labels_from_examples``.
 
     Raises:
-        ArgumentError: examples that are empty, padded, too long, of other values or fields, or unlike each other.
+        ArgumentError: examples that are empty, padded or too long, or have invalid values or differing fields.
     """
     _check_are_examples(examples)
     for number, example in enumerate(examples):
@@ -88,7 +88,7 @@ def columns_from_examples(
 
 
 def labels_from_examples(examples: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
-    """The label of each text, (N,) or (N, classes): int64 of whole numbers and bools, else float32.
+    """Return the label of each text, (N,) or (N, classes): int64 for integers and bools, else float32.
 
     Args:
         examples: dicts with ``labels``, ``label`` or ``label_ids``.
@@ -108,12 +108,12 @@ def labels_from_examples(examples: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
 
 
 def example_location(number: int) -> str:
-    """The place of an example, for errors."""
+    """Name an example in an error message."""
     return f"{WHERE}, example {number}"
 
 
 def _check_are_examples(examples: Any) -> None:
-    """Raise unless there are examples, each with tokens."""
+    """Raise unless there is a sequence of examples, each with ``input_ids``."""
     kind = type(examples).__name__
     if isinstance(examples, Mapping | str) or not hasattr(examples, "__getitem__") or not hasattr(examples, "__len__"):
         got = "a dict" if isinstance(examples, Mapping) else f"a {kind}"
@@ -129,7 +129,7 @@ def _check_are_examples(examples: Any) -> None:
 
 
 def _check_fields(number: int, example: Mapping[str, Any], first: Mapping[str, Any], task: Task) -> None:
-    """Raise unless an example has the fields of the first one, and none that would be dropped."""
+    """Raise unless an example has the same fields as the first one, and no field that cannot be packed."""
     known = FIELDS[task]
     unknown = [str(name) for name in example if name not in known]
     if unknown:
@@ -154,7 +154,7 @@ def _is_per_token(name: str, task: Task) -> bool:
 
 
 def _values(number: int, example: Mapping[str, Any], name: str) -> NDArray[Any]:
-    """The values of one field of one example, (tokens,)."""
+    """Return the values of one field of one example, (tokens,)."""
     where, weights = example_location(number), name == "weights"
     try:
         values = as_array(example[name])
@@ -163,6 +163,7 @@ def _values(number: int, example: Mapping[str, Any], name: str) -> NDArray[Any]:
     if values.ndim != 1:
         fix = "give those of one text: tokenize without return_tensors"
         raise ArgumentError(f"its {name} are {values.shape}", where=where, fix=fix)
+    # NumPy kinds: i and u integers, f floats, b bools.
     kinds = "iuf" if weights else "iub" if name in (*MASKS, "special_tokens_mask") else "iu"
     if values.size and values.dtype.kind not in kinds:
         kind = "numbers" if weights else "whole numbers"
@@ -171,7 +172,7 @@ def _values(number: int, example: Mapping[str, Any], name: str) -> NDArray[Any]:
 
 
 def _check_text(number: int, text: Mapping[str, NDArray[Any]], task: Task, row_tokens: int, limits: Limits) -> None:
-    """Raise unless the fields of an example fit each other, a row and the model."""
+    """Raise unless the fields of an example have equal lengths and fit into a row and the model."""
     where = example_location(number)
     decoder = next((name for name in ("decoder_input_ids", "labels") if name in text), None)
     if task is Task.SEQ2SEQ and decoder is None:
@@ -198,7 +199,7 @@ def _check_count(count: int, row_tokens: int, maximum: int | None, where: str) -
 
 
 def _check_values(values: NDArray[Any], name: str, limits: Limits, where: str) -> None:
-    """Raise unless each value is one that its field may hold."""
+    """Raise unless each value is valid in its field."""
     if name in MASKS and not (values == 1).all() and np.isin(values, (0, 1)).all():
         raise ArgumentError("it is padded", where=where, fix="tokenize with padding=False")
     maximum = limits.vocabulary or np.iinfo(np.int64).max
@@ -215,7 +216,7 @@ def _check_values(values: NDArray[Any], name: str, limits: Limits, where: str) -
 
 
 def _without_trivial_columns(columns: Columns, limits: Limits) -> Columns:
-    """Without masks, all 1, and without types for a model that has none, if all are 0."""
+    """Drop attention masks, which are all 1, and token types of 0 for a model that takes no token types."""
     types = columns.get("token_type_ids")
     if types is not None and not limits.token_types:
         for number, values in enumerate(types):
