@@ -130,7 +130,7 @@ def test_the_vector_has_the_dtype_of_the_hidden_states() -> None:
 @pytest.mark.parametrize(
     ("weights", "how", "message"),
     [
-        (torch.ones(2, 3), "cls", "one token has no weight"),
+        (torch.ones(2, 3), "cls", "which uses no weights"),
         (torch.ones(3), "mean", r"weights are \(3,\) torch.float32, attention_mask \(2, 3\)"),
         (torch.ones(2, 3, dtype=torch.int64), "mean", "torch.int64"),
         (torch.tensor([[1.0, 1, 1], [1, torch.nan, 1]]), "mean", r"weights\[1, 1\] is nan"),

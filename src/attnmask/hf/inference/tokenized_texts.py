@@ -1,4 +1,4 @@
-"""Texts -> token ids, end to end and without padding; what is cut is counted and said."""
+"""Tokenize texts to token ids, end to end and without padding, with a warning about texts that were cut."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from attnmask.mask.tables.lookup_tables import ragged_indices
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TEXTS_AT_ONCE = 1024
-SHOWN = 5  # texts that an error names
+TEXTS_AT_ONCE = 1024  # a tokenizer returns lists of Python integers: convert them to arrays part by part
+SHOWN = 5  # number of texts that an error names
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TokenizedTexts:
     """The tokens of N texts, text after text.
 
     Attributes:
-        lengths: int64 (N,), tokens of each text.
+        lengths: int64 (N,), number of tokens of each text.
         ids, types: int32 (T,), token ids and token types.
         weights: float32 (T,); None where all are 1.
     """
@@ -40,7 +40,7 @@ class TokenizedTexts:
     weights: NDArray[np.float32] | None
 
     def places(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the tokens of some texts stand, one text after the other."""
+        """Return the indices of the tokens of some texts, text after text."""
         firsts = np.cumsum(self.lengths) - self.lengths
         return ragged_indices(firsts[texts], self.lengths[texts])
 
@@ -56,19 +56,20 @@ def tokenize_texts(
     change: Callable[[str], str] | None = None,
     skips_empty: bool = False,
 ) -> TokenizedTexts:
-    """Tokenise texts, special tokens included.
+    """Tokenize texts, including special tokens.
 
     Args:
-        tokenizer: of the model. texts: N strings.
-        positions: tokens that the model can place.
-        max_length: tokens at which a text is cut; None for what tokenizer and model take.
+        tokenizer: the model's tokenizer. texts: N strings.
+        positions: number of positions that the model has.
+        max_length: number of tokens at which a text is cut; None for the limit of tokenizer and model.
         weighting: weights of words, if any.
-        who: the function that asks, for errors.
-        change: what is done to each text first.
-        skips_empty: whether texts with nothing in them have no tokens, instead of being an error.
+        who: name of the calling function, for errors.
+        change: function that is applied to each text first.
+        skips_empty: whether empty texts get no tokens instead of raising an error.
 
     Raises:
-        ArgumentError: no list of strings, blank texts, a text without a token or a weight, or an unusable limit.
+        ArgumentError: not a list of strings, empty texts, a text without tokens or whose weights are all 0, or an
+            invalid limit.
 
     Warns:
         TruncationWarning, WordNotFoundWarning.
@@ -99,7 +100,7 @@ def _part(
     weighting: Weighting | None,
     change: Callable[[str], str] | None,
 ) -> tuple[TokenizedTexts, list[int]]:
-    """The tokens of some texts, none of those that are blank, and which of the texts were cut."""
+    """Tokenize some texts; return their tokens, none for blank texts, and the indices of texts that were cut."""
     blank = [i for i, text in enumerate(texts) if _is_blank(text)]
     texts = texts if change is None else [*map(change, texts)]
     options: dict[str, Any] = {
@@ -113,7 +114,7 @@ def _part(
             column[i] = []
     cut = [i for i, ids in enumerate(columns["input_ids"]) if len(ids) > limit]
     if cut:
-        # Only the tokenizer knows which special tokens a cut text still ends with.
+        # Tokenize these again with truncation: the special tokens at the end of a cut text depend on the tokenizer.
         shorter = tokenizer([texts[i] for i in cut], truncation=True, max_length=limit, **options)
         for name, column in columns.items():
             for i, values in zip(cut, shorter[name], strict=True):
@@ -172,7 +173,7 @@ def _is_blank(text: str) -> bool:
 
 
 def _check_filled(empty: NDArray[np.bool_], what: str, who: str) -> None:
-    """Raise with the texts that are empty, or hold no token."""
+    """Raise an error that names the texts for which ``empty`` is True."""
     first, *others = np.flatnonzero(empty).tolist() or [None]
     if first is None:
         return

@@ -1,8 +1,8 @@
 """Packed rows in an encoder-decoder: positions inside each document, and the inputs of the decoder.
 
 The masks make each document's decoder tokens attend to its own encoder tokens. Positions need more: encoder-decoders
-look them up by the place in the row and take no ``position_ids``. Hooks on ``embed_positions`` of the encoder and of the
-decoder look up the positions of the longest document instead, and then select the position of each token.
+look them up by the place in the row and take no ``position_ids``. Hooks on ``embed_positions`` of the encoder and of
+the decoder look up the positions of the longest document instead, and then select the position of each token.
 """
 
 from __future__ import annotations
