@@ -1,4 +1,4 @@
-"""Any architecture of transformers, small enough to run in a moment: from its own config, every size shrunk."""
+"""Build tiny models of any transformers architecture, by shrinking every size in its default config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOW = 8
 HEADS = 4
 HEAD_DIM = 8
 
-# Names that configs give to one kind of size, and what it becomes.
+# Small values, each with the config attributes that get it. Heads x HEAD_DIM must equal the hidden size of 32.
 SIZES: tuple[tuple[int, str], ...] = (
     (
         32,
@@ -68,18 +68,18 @@ SIZES: tuple[tuple[int, str], ...] = (
     ),
     (WINDOW, "sliding_window attention_window local_attention attention_chunk_size window_size"),
     (48, "image_size"),
-    # Of two layers the second one attends.
+    # In hybrid models of two layers, the second layer attends.
     (2, "attn_layer_period"),
     (1, "attn_layer_offset"),
     (4, "mamba_n_heads"),
 )
 SMALL_SIZES = {name: size for size, names in SIZES for name in names.split()}
-# What some configs leave open, and their models ask for.
+# Sizes that are None in some default configs, although the models need a value.
 REQUIRED_SIZES = (
     "head_dim", "num_key_value_heads", "vocab_size", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group",
     "n_shared_experts", "moe_intermediate_size",
 )  # fmt: skip
-# What single architectures call the kinds of their layers, and what they want to be told.
+# Values for attributes of single architectures: kinds of layers that fit two layers, and settings without a default.
 FIXED_VALUES: dict[str, Any] = {
     "attention_types": [[["global", "local"], 1]],
     "attn_layer_indices": [1],
@@ -87,22 +87,22 @@ FIXED_VALUES: dict[str, Any] = {
     "block_types": ["recurrent", "attention"],
     "default_language": "en_XX",
 }
-# The same where another architecture means something else by the name.
+# The same for names that have other meanings in other architectures.
 FIXED_VALUES_BY_TYPE: dict[str, dict[str, Any]] = {
     "gemma4_text": {"use_bidirectional_attention": "vision"},
     "molmo2_adapter": {"vision_feature_layer": [1, 0]},
 }
-# What a config says of the file that it is from.
+# Config attributes that describe the saved file, not the architecture.
 FILE_FIELDS = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path", "_attn_implementation")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> PreTrainedConfig:
-    """The config of an architecture with every size that is known shrunk, and one layer of each kind it has.
+    """Return a config with all known sizes shrunk, and with one layer of each kind that the architecture has.
 
     Args:
-        model_type: as in ``config.model_type``, such as "llama".
-        changes: values that the config gets instead; those of an inner config in a mapping under its name.
+        model_type: value of ``config.model_type``, such as "llama".
+        changes: config values to use instead; for a sub-config, a mapping under its name.
 
     Raises:
         ArgumentError: transformers has no such architecture.
@@ -116,12 +116,13 @@ def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> Pr
 
 @public
 def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None = None) -> PreTrainedModel:
-    """A model without a head, its weights drawn so large that a wrong mask shows, in evaluation mode, under eager.
+    """Build a tiny model without a head, in evaluation mode and under eager attention, with large random weights.
 
-    With the usual 0.02 all scores are nearly 0, every key weighs the same, and masks that differ a little pass.
+    With the usual standard deviation of 0.02, all scores are nearly 0 and all keys get the same weight, so that a
+    slightly wrong mask would not change the outputs.
 
     Args:
-        model_type: as in ``config.model_type``. seed: of the weights. changes: as in ``tiny_config``.
+        model_type: value of ``config.model_type``. seed: seed of the weights. changes: as in ``tiny_config``.
 
     Raises:
         ArgumentError: transformers has no such architecture. UnsupportedModelError: it has no model without a head.
@@ -139,18 +140,19 @@ def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None
         raise UnsupportedModelError(
             f"transformers has no model without a head for {model_type!r}", where=WHERE, fix="give another model_type"
         )
-    # Some types have several models, of which the config names one.
+    # fork_rng keeps the caller's random state.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        # A few model types map to a tuple of classes.
         made = cast(Any, kind[0] if isinstance(kind, tuple) else kind)(config)
         return _with_large_weights(cast(PreTrainedModel, made))
 
 
 def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """The same of a model at hand: of its own class, with the switches of its own config.
+    """Build a tiny copy of a given model: the same class, with the non-size settings of its config.
 
     Args:
-        kind: its class. config: its config. seed: of the weights.
+        kind: class of the model. config: config of the model. seed: seed of the weights.
     """
     small = _shrink(type(config), _switches(config))
     small._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
@@ -160,7 +162,7 @@ def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int =
 
 
 def _switches(config: PreTrainedConfig) -> dict[str, Any]:
-    """What a config says otherwise than usual, sizes aside."""
+    """Return the values of a config that differ from the defaults, without sizes."""
     usual = type(config)().to_dict()
     said = {name: value for name, value in config.to_dict().items() if isinstance(value, bool | str | float)}
     return {
@@ -172,6 +174,7 @@ def _switches(config: PreTrainedConfig) -> dict[str, Any]:
 
 def _with_large_weights(model: PreTrainedModel) -> PreTrainedModel:
     for name, parameter in model.named_parameters():
+        # Vectors keep their values, such as 1 in norms; only sinks, whose default values are nearly 0, are drawn anew.
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.3)
         elif "sinks" in name:
@@ -219,12 +222,12 @@ def _shrink(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = No
 
 
 def _is_derived(kind: type[PreTrainedConfig], name: str) -> bool:
-    """Whether the config works a value out from others."""
+    """Return whether a config computes a value from others."""
     return isinstance(getattr(kind, kind.attribute_map.get(name, name), None), property)
 
 
 def _sections(share: float) -> list[int]:
-    """Pairs of dimensions that turn with time, height and width."""
+    """Split the rotary dimensions of multimodal models into the pairs for time, height and width."""
     pairs = int(HEAD_DIM * share) // 2
     return [pairs - 2 * (pairs // 3), pairs // 3, pairs // 3]
 
@@ -238,17 +241,18 @@ def _size(name: str, value: int) -> int:
 
 
 def _token(name: str, value: Any) -> Any:
-    """Special tokens keep clear of each other at the end of the vocabulary."""
+    """Move a special token id into the small vocabulary: to its end, to an id that depends on the name."""
     return value if not isinstance(value, int) or value < VOCABULARY else VOCABULARY - 1 - sum(map(ord, name)) % 40
 
 
 def tiny_inputs(
     model: PreTrainedModel, lengths: Sequence[int] = (20, 13), side: str = "right", seed: int = 0
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches that a tiny model might take, the likeliest first: texts, with pictures; pictures; sounds.
+    """Yield batches that a tiny model might accept, the likeliest first: texts, texts with images, images, audio.
 
     Args:
-        model: what ``tiny_model`` returns. lengths: tokens of each text. side: of the padding. seed: of the tokens.
+        model: a result of ``tiny_model``. lengths: number of tokens of each text. side: side of the padding.
+        seed: seed of the tokens.
     """
     names = inspect.signature(model.forward).parameters
     generator = torch.Generator().manual_seed(seed)
