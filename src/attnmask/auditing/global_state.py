@@ -1,4 +1,4 @@
-"""What an audit may change while it runs, and leaves as it found it."""
+"""Context managers that restore the global state, or the state of a model, that an audit may change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def global_state_restored() -> Generator[None]:
-    """Put back random numbers, warning filters, and torch's dtype, threads and grad mode, also after an error.
+    """Restore random states, warning filters, and torch's default dtype, threads and grad mode, also after an error.
 
     >>> random.seed(0)
     >>> with global_state_restored():
@@ -30,7 +30,7 @@ def global_state_restored() -> Generator[None]:
         undo.callback(random.setstate, drawn)
         undo.callback(np.random.set_state, drawn_by_numpy)
         undo.enter_context(warnings.catch_warnings())
-        if "torch" in sys.modules:  # an audit of a metric or a collator needs none
+        if "torch" in sys.modules:  # audits of metrics and collators do not import torch
             _restore_torch_state_later(undo)
         yield
 
@@ -54,7 +54,7 @@ def _set_threads(count: int) -> None:
 
 @contextmanager
 def model_state_restored(model: nn.Module) -> Generator[None]:
-    """Put back the buffers and the modes of a model that is run itself, and not a copy of it."""
+    """Restore the buffers and training modes of a model that runs itself instead of a copy."""
     modules = list(cast(Any, model).modules())
     modes = [module.training for module in modules]
     buffers = [dict(module._buffers) for module in modules]
@@ -62,6 +62,7 @@ def model_state_restored(model: nn.Module) -> Generator[None]:
     try:
         yield
     finally:
+        # A forward pass may replace a buffer or write into it: restore the tensors first, then their values.
         for module, mode, own, before in zip(modules, modes, buffers, values, strict=True):
             module.training = mode
             module._buffers.update(own)
@@ -74,5 +75,6 @@ def _cloned(buffer: Tensor | None) -> Tensor | None:
     return None if buffer is None else buffer.detach().clone()
 
 
+# NaN counts as equal to NaN, so that a buffer of NaNs is not written to without need.
 def _same(one: Any, other: Tensor) -> bool:
     return bool(((one == other) | ((one != one) & (other != other))).all())

@@ -1,4 +1,9 @@
-"""Run all probes on a subject."""
+"""Run the probes on a subject and collect their findings in a report.
+
+``subject.subject_from_name`` prepares the Subject. Each module in ``probes`` has a NAME, a function ``applies`` and a
+function ``run``, which yields findings; the probes share a ``measure.probe_context.ProbeContext``, which runs
+comparisons and judges them. The findings, and the masks of all layers, go into a ``report.audit_report.Report``.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +38,9 @@ def audit_subject(
     """Audit a subject.
 
     Args:
-        subject: what to audit. probes: names; all if left out.
-        expect: exceptions, from the name of a probe, or a padding, to why: those findings are by design.
-        progress: called with probes done and in all.
+        subject: the subject. probes: names of the probes; all if left out.
+        expect: intended exceptions: reasons by name of a probe or side of padding; those bugs become "by design".
+        progress: called with the number of probes done and the total.
     """
     chosen = check_options(probes, expect or {})
     started = time.perf_counter()
@@ -58,7 +63,7 @@ def audit_subject(
 
 
 def check_options(probes: Sequence[str], expect: Mapping[str, str]) -> list[ModuleType]:
-    """The probes of those names, all if there are none; refuses unknown probes and unknown exceptions."""
+    """Return the probes of the given names, or all; raise for unknown probes and unknown exceptions."""
     _check_exceptions(expect)
     return _probes_by_name(probes)
 
@@ -72,7 +77,7 @@ def _run_probe(probe: ModuleType, context: ProbeContext) -> Iterator[Finding]:
         yield from probe.run(context)
     except CouldNotRunError as error:
         yield Finding(probe.NAME, Verdict.COULD_NOT_RUN, str(error))
-    except Exception as error:  # a model's own code raises what it likes where a probe reads from it
+    except Exception as error:  # a model's code may raise anything where a probe reads from it
         yield Finding(probe.NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:160]}")
 
 
@@ -93,12 +98,12 @@ def _check_exceptions(expect: Mapping[str, str]) -> None:
         raise ArgumentError(
             f"there is no probe or padding {unknown[0]!r}",
             where="audit(expect=)",
-            fix=f"they are {', '.join(known)}; an underscore is as good as a space",
+            fix=f"give one of {', '.join(known)}; underscores count as spaces",
         )
 
 
 def _apply_exceptions(finding: Finding, expect: Mapping[str, str]) -> Finding:
-    """A bug that the user declared to be none, by its probe or its padding; the report shows it."""
+    """Change a bug that the user declared an exception, by its probe or its padding, to "by design"."""
     if finding.verdict is not Verdict.BUG:
         return finding
     side = finding.cell.get("padding", "")
@@ -109,7 +114,7 @@ def _apply_exceptions(finding: Finding, expect: Mapping[str, str]) -> Finding:
 
 
 def _is_tiny(subject: Subject) -> bool:
-    # Threads wait for each other longer than small tensors take.
+    # For small tensors, one thread is faster: several would wait for each other longer than they compute.
     return sum(p.numel() for p in subject.model.parameters()) < 5_000_000
 
 
@@ -118,6 +123,6 @@ def _versions() -> dict[str, str]:
     for name in ("attnmask", "torch", "transformers"):
         try:
             found[name] = version(name)
-        except Exception:  # not installed
+        except Exception:  # the package is not installed
             continue
     return found

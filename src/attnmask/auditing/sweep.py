@@ -1,4 +1,4 @@
-"""The audit of every text architecture that the installed transformers has, in parallel and resumable."""
+"""Audit every text architecture of the installed transformers, in parallel; an interrupted sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from attnmask.files import write_whole
 
 MODES = ("causal", "masked", "seq2seq", "base")
 SECONDS_PER_AUDIT = 90
-# A worker keeps what the code of every architecture holds on to.
+# Workers are replaced after so many tasks: imported model code and its caches stay in memory.
 TASKS_PER_WORKER = 50
 
 
 def entries(modes: Sequence[str] = MODES) -> list[tuple[str, str]]:
-    """(model type, mode) of every architecture that reads ids; its base model only where it has no other mode."""
+    """Return (model type, mode) of every architecture that reads ids; "base" only if it has no other mode."""
     from transformers import CONFIG_MAPPING
 
     from attnmask.auditing.subject.subject_from_name import available_modes
@@ -49,15 +49,15 @@ def _reads_ids(model_type: str) -> bool:
     try:
         model: Any = getattr(transformers, name if isinstance(name, str) else name[0])
         return "input_ids" in inspect.signature(model.forward).parameters
-    except Exception:  # its own dependencies are missing
+    except Exception:  # optional dependencies of the architecture are missing
         return False
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder of a sweep's reports, and refuse one in which a sweep could not keep them.
+    """Create the folder of a sweep's reports, and check that reports can be written to it and read from it.
 
     Raises:
-        ArgumentError: it cannot be made or written to, or holds what is no report.
+        ArgumentError: the folder cannot be created or written to, or holds an invalid report.
     """
     where = escaped(str(folder))
     try:
@@ -72,13 +72,14 @@ def check_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -> Iterator[tuple[int, str]]:
-    """Audit entries that the folder has no report of; one JSON file each.
+    """Audit the entries that have no report in the folder, and write one JSON file for each.
 
     Args:
-        folder: of the reports; made if it is missing. wanted: (model type, mode). processes: at once.
+        folder: folder of the reports; created if it does not exist. wanted: (model type, mode) of each entry.
+        processes: number of worker processes.
 
     Yields:
-        How many are done, and the name of the last.
+        The number of entries done, and the name of the last one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     missing = [entry for entry in wanted if not report_path(folder, *entry).exists()]
@@ -90,7 +91,10 @@ def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -
 
 
 def _audit_in_workers(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
-    """Audit entries in fresh processes; those that a dying process takes with it, once more one by one."""
+    """Audit entries in new processes, and retry those without a report one by one.
+
+    If a worker dies, for example for lack of memory, the pool fails all its pending entries.
+    """
     with _workers(processes) as pool:
         with _interrupts_blocked():
             futures = {pool.submit(_audit_to_file, folder, *entry): entry for entry in some}
@@ -108,9 +112,9 @@ def _audit_in_workers(folder: Path, some: Sequence[tuple[str, str]], processes: 
 
 @contextmanager
 def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
-    """Fresh processes, which end at once where the sweep is interrupted, and with the process that began them."""
+    """Open a pool of new processes, which are killed if the sweep is interrupted, and exit if its process dies."""
     others = set(active_children())
-    # Forked workers would share what torch and its threads hold.
+    # Not forked: a fork copies locks that torch's threads may hold, but not the threads.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_exit_with_parent)
     try:
         yield pool
@@ -127,7 +131,10 @@ def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
 
 @contextmanager
 def _interrupts_blocked() -> Generator[None]:
-    """Processes that begin here never get the Ctrl-C of the terminal, which goes to all: the sweep ends them."""
+    """Start processes with SIGINT blocked, so that Ctrl-C reaches the sweep alone, which then kills its workers.
+
+    A terminal sends SIGINT to all processes of its group, and the signal mask is inherited.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -146,15 +153,15 @@ def _exit_with_parent() -> None:
 
 
 def report_path(folder: Path, model_type: str, mode: str) -> Path:
-    """The report of an entry."""
+    """Return the path of an entry's report."""
     return folder / f"{model_type}.{mode}.json"
 
 
 def read_reports(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
-    """Model type, mode, report; and why there is none.
+    """Yield (model type, mode, report, reason) for each file; the reason says why there is no report.
 
     Raises:
-        ArgumentError: a file of that name is no report.
+        ArgumentError: a file is not a report.
     """
     for path in sorted(folder.glob("*.json")):
         model_type, _, mode = path.stem.rpartition(".")
@@ -169,7 +176,7 @@ def _read(path: Path) -> tuple[Report | None, str]:
         values = json.loads(text)
         return (None, str(values["why"])) if "why" in values else (Report.from_json(text), "")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        fix = "remove it, and it is made anew"
+        fix = "remove it, and the sweep makes a new one"
         raise ArgumentError(f"the file is no report: {error}", where=escaped(str(path)), fix=fix) from error
 
 
@@ -183,7 +190,7 @@ def _audit_to_file(folder: Path, model_type: str, mode: str) -> None:
         text = _audit_type(model_type, mode).to_json()
     except _TimeLimitExceeded:
         text = json.dumps({"why": f"more than {SECONDS_PER_AUDIT} s"})
-    except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
+    except Exception as error:  # a model's code may raise anything on an unusual config
         line = next(iter(str(error).strip().splitlines()), "")[:160]
         text = json.dumps({"why": f"its tiny copy does not run: {type(error).__name__}: {line}"})
     finally:
@@ -200,7 +207,7 @@ def _audit_type(model_type: str, mode: str) -> Report:
 
 
 class _TimeLimitExceeded(BaseException):
-    """No probe may take the end of its time for an error of the model."""
+    """A BaseException, so that a probe's ``except Exception`` does not take the time limit for a model's error."""
 
 
 def _raise_time_limit(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a data collator makes of texts: its mask, labels and positions must agree on what a token is."""
+"""Audit a data collator: its mask, labels and positions must agree on which positions are tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from attnmask.mask.arguments import ids_per_position, position_count, shown
 WHERE = "audit_collator(collator)"
 LENGTHS = (9, 4, 7)
 FIRST_ID = 10
-BY_EOS = "padding is told by its id, and the id of padding is that of the end of text"
+BY_EOS = "padding is recognised by its id, and the pad id is also the id of the end of text"
 SHIFTED = "they are shifted by one already, and models of transformers shift them again"
 MASKED = "models of transformers look for borders in the positions only where there is no attention_mask"
 BORDERS = ("cu_seq_lens_q", "cu_seqlens")
@@ -38,16 +38,16 @@ def audit_collator(
     eos: int | None = None,
     examples: Sequence[Mapping[str, Any]] | None = None,
 ) -> Report:
-    """Find out whether a data collator tells tokens from padding, and documents of a row from each other.
+    """Audit whether a data collator separates tokens from padding, and the documents of a row from each other.
 
-    It is given three texts, which are then looked for in the batch that it returns. Whether texts are padded or packed
-    is read off the batch.
+    The collator gets three texts, which are then searched for in the batch that it returns. The batch itself shows
+    whether texts are padded or packed.
 
     Args:
-        collator: from a list of examples to a batch, with ``input_ids`` (B, T) and what it has of attention_mask,
+        collator: function from a list of examples to a batch with ``input_ids`` (B, T), and optionally attention_mask,
             labels (B, T), position_ids, cu_seq_lens_q and weights.
-        pad: id of padding. eos: id that ends every text, if one does.
-        examples: dicts with ``input_ids``, for a collator that needs more than ids; three texts of 9, 4 and 7 tokens
+        pad: pad id. eos: id that ends every text, if there is one.
+        examples: dicts with ``input_ids``, for a collator that needs other fields too; three texts of 9, 4 and 7 tokens
             if left out.
 
     Returns:
@@ -56,7 +56,7 @@ def audit_collator(
     Raises:
         ArgumentError: the collator raises, or its batch has no input_ids.
 
-    Source: transformers' DataCollatorForLanguageModeling, which tells padding by its id.
+    Source: transformers' DataCollatorForLanguageModeling, which recognises padding by its id.
 
     >>> def careless(examples):
     ...     longest = max(len(example["input_ids"]) for example in examples)
@@ -74,7 +74,7 @@ def audit_collator(
     with global_state_restored():
         collated = CollatedBatch(_call_collator(collator, given), texts, pad, eos)
     findings = [_tokens(collated)]
-    if findings[0].verdict is Verdict.OK:  # where texts are cut nothing else can be told
+    if findings[0].verdict is Verdict.OK:  # the other checks need all texts to be whole
         findings += [finding for check in CHECKS for finding in check(collated)]
     shown = tuple(_with_script(finding, given, collated) for finding in findings)
     name = getattr(collator, "__name__", type(collator).__name__)
@@ -100,7 +100,7 @@ def _check_arguments(collator: Any, pad: Any, eos: Any, examples: Any) -> None:
 
 
 def _texts(eos: int | None) -> list[dict[str, Any]]:
-    """Texts without a common token but the last."""
+    """Make texts that have no token in common except the last one, if it is eos."""
     starts = [FIRST_ID + sum(LENGTHS[:i]) for i in range(len(LENGTHS))]
     ids = [list(range(start, start + length)) for start, length in zip(starts, LENGTHS, strict=True)]
     return [{"input_ids": text if eos is None else [*text[:-1], eos]} for text in ids]
@@ -109,7 +109,7 @@ def _texts(eos: int | None) -> list[dict[str, Any]]:
 def _call_collator(collator: Collator, examples: list[dict[str, Any]]) -> Mapping[str, Any]:
     try:
         batch = collator([dict(example) for example in examples])
-    except Exception as error:  # whatever a person's own code raises
+    except Exception as error:  # a user's collator may raise anything
         raise ArgumentError(
             f"the collator raises {type(error).__name__}: {error}",
             where=WHERE,
@@ -121,7 +121,7 @@ def _call_collator(collator: Collator, examples: list[dict[str, Any]]) -> Mappin
 
 
 def _with_script(finding: Finding, examples: list[dict[str, Any]], collated: CollatedBatch) -> Finding:
-    """A bug shows in what the batch holds at tokens, or not at tokens; ``script`` said how to ask for it."""
+    """Complete the script of a bug: the findings hold only the expression to print."""
     if finding.verdict is not Verdict.BUG:
         return finding
     plain = [{name: np.asarray(value).tolist() for name, value in example.items()} for example in examples]
@@ -192,7 +192,7 @@ def _labels_of_tokens(collated: CollatedBatch, labels: IntArray, name: str) -> I
 
 
 def _documents(collated: CollatedBatch) -> Iterator[Finding]:
-    """What tells the texts of a row apart: borders, positions, or a mask of more than two axes."""
+    """Check what separates the texts of a row: their borders, positions, or a mask of more than two axes."""
     name, mask = "documents of a row", collated.batch.get("attention_mask")
     together = len(collated.later_in_row)
     if not together:

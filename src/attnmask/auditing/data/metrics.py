@@ -1,4 +1,4 @@
-"""What a metric makes of padding: predictions there must not count."""
+"""Audit a metric: predictions at padding must not count."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Labels = NDArray[np.int64]
 
 @public
 def audit_metric(metric: Callable[[Any], Mapping[str, Any]], *, classes: int = 7, shifts: bool = False) -> Report:
-    """Find out whether a metric counts predictions at padding, where labels are -100.
+    """Audit whether a metric counts predictions at padding, where labels are -100.
 
     Args:
-        metric: what transformers' Trainer takes as ``compute_metrics``: from an EvalPrediction, or a pair of logits
+        metric: a ``compute_metrics`` function of transformers' Trainer: from an EvalPrediction, or a pair of logits
             float32 (B, L, classes) and labels int64 (B, L), to numbers by name.
-        classes: what a label can be. shifts: whether it compares a prediction with the next label, as a causal
-            language model is scored.
+        classes: number of classes. shifts: whether the metric compares a prediction with the next label, as for a
+            causal language model.
 
     Returns:
         A Report: ``report.bugs``, ``report.exit_code``, ``print(report)``.
@@ -56,7 +56,7 @@ def audit_metric(metric: Callable[[Any], Mapping[str, Any]], *, classes: int = 7
     started = time.perf_counter()
     logits, labels = _predictions(classes)
     counted = labels != IGNORED
-    if shifts:  # the prediction at a place is of the next one
+    if shifts:  # a prediction counts if the next position has a label
         counted = np.append(counted[:, 1:], np.zeros((len(counted), 1), dtype=bool), axis=1)
     changed_at_padding, changed_at_tokens = (
         np.where((counted == kept)[..., None], logits, -logits) for kept in (True, False)
@@ -98,7 +98,7 @@ def _script(classes: int) -> str:
 
 
 def _predictions(classes: int) -> tuple[Logits, Labels]:
-    """Some right, some wrong; every text padded."""
+    """Make predictions, about half of them right, for texts that are all padded."""
     chance = np.random.default_rng(0)
     labels = chance.integers(0, classes, (len(LENGTHS), WIDTH))
     logits = chance.normal(size=(*labels.shape, classes)).astype(np.float32)
@@ -109,7 +109,7 @@ def _predictions(classes: int) -> tuple[Logits, Labels]:
 
 
 def _wider(logits: Logits, labels: Labels) -> tuple[Logits, Labels]:
-    """The same texts with more padding."""
+    """Add padding to the texts."""
     more = ((0, 0), (0, WIDTH))
     return np.pad(logits, (*more, (0, 0))), np.pad(labels, more, constant_values=IGNORED)
 
@@ -122,7 +122,7 @@ def _numbers(metric: Callable[[Any], Mapping[str, Any]], logits: Logits, labels:
         with global_state_restored():
             found = metric(EvalPrediction(predictions=logits.copy(), label_ids=labels.copy()))
         return {str(name): float(value) for name, value in found.items()}
-    except Exception as error:  # whatever a person's own code raises
+    except Exception as error:  # a user's metric may raise anything
         fix = "give a function of (logits (B, L, classes), labels (B, L)) that returns numbers by name"
         raise ArgumentError(f"the metric raises {type(error).__name__}: {error}", where=where, fix=fix) from error
 
