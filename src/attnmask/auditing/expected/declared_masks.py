@@ -1,4 +1,4 @@
-"""What a transformers config declares of every layer's mask, and how far tokens reach through all of them."""
+"""Read the masks that a transformers config declares for its layers, and compute which tokens reach which."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from attnmask.conventions import BoolArray
 from attnmask.mask.atoms import causal, chunked, full, window
 from attnmask.mask.expression import Mask, atoms_of
 
-# Tokens on which a mask shows what it is.
+# Number of tokens on which a declared mask is checked for causality.
 SAMPLE = 32
-# Kinds of layers that attend; the others mix tokens without a mask.
+# Names of layer types with full attention.
 FULL = ("full_attention", "attention", "global", "full", "dense")
 
 
 def layers_of_config(config: Any, is_causal: bool) -> list[Mask | None]:
-    """Masks by layer, without padding; None for a layer that mixes tokens by other means, or in a way not known here.
+    """Return the mask of each layer, without padding; None for a layer without attention or with an unknown mask.
 
     Args:
-        config: of a transformers model. is_causal: whether a token sees those before it alone.
+        config: config of a transformers model. is_causal: whether a token attends only to tokens before it.
     """
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     base = causal() if is_causal else full()
@@ -42,7 +42,10 @@ _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def _mask_for_all_layers(config: Any, base: Mask) -> Mask | None:
-    """A window that names no layers holds in all of them, unless a rule of the model's own says where."""
+    """Return the mask for a config without layer types: a window applies to all layers.
+
+    None if the config has another attribute that limits the window to some layers.
+    """
     if any(getattr(config, name, None) for name in ("attention_window", "max_window_layers", "sliding_window_pattern")):
         return None
     return _mask_for_layer("sliding_attention" if _size(config, "sliding_window") else "full_attention", config, base)
@@ -52,6 +55,7 @@ def _mask_for_layer(kind: str, config: Any, base: Mask) -> Mask | None:
     if kind in FULL:
         return base
     size = _size(config, "sliding_window") or _size(config, "window_size")
+    # The window sizes of transformers include the query's own key.
     if kind in ("sliding_attention", "local") and size and base == causal():
         return window(left=size - 1, right=0)
     size = _size(config, "attention_chunk_size")
@@ -68,13 +72,15 @@ def _size(config: Any, name: str) -> int | None:
 def reach_through_layers(
     layers: Sequence[Mask | None] | None, length: int, tokens: Tensor | None = None
 ) -> BoolArray | None:
-    """Which token can influence which through all layers: the product of their masks, each with the residual.
+    """Compute which token can influence which through all layers: the product of their masks, each plus the identity.
+
+    The identity is the residual connection, by which a token keeps what it has.
 
     Args:
-        layers: as above. length: tokens. tokens: (L,), 1 for one that is not padding.
+        layers: masks of the layers. length: number of tokens. tokens: (L,), 1 for a token, 0 for padding.
 
     Returns:
-        bool (L, L), queries x keys; None if a layer's mask is not known.
+        bool (L, L), queries x keys; None if the mask of a layer is unknown.
 
     >>> reach_through_layers([window(left=1, right=0)] * 2, 5)[4].astype(int)
     array([0, 0, 1, 1, 1])
@@ -92,7 +98,7 @@ def reach_through_layers(
 
 
 def required_length(layers: Sequence[Mask | None] | None) -> int:
-    """The number of tokens that the data of a declared mask are for; 0 if any will do.
+    """Return the number of tokens that a declared mask with data of its own needs; 0 if it fits any length.
 
     >>> from attnmask.mask.atoms import dense
     >>> required_length([causal()]), required_length([causal() & dense([[1, 0], [1, 1]])])
@@ -104,13 +110,13 @@ def required_length(layers: Sequence[Mask | None] | None) -> int:
 
 
 def is_causal(mask: Mask) -> bool:
-    """Whether no token sees a later one."""
+    """Return whether no token attends to a later one."""
     plan = compile(mask, q=required_length([mask]) or SAMPLE)
     return not np.triu(plan.to("dense"), 1).any()
 
 
 def depends_on_row_start(layers: Sequence[Mask | None] | None, length: int, start: int) -> bool:
-    """Whether a declared mask means something else for a text that begins at ``start`` of its row."""
+    """Return whether a declared mask changes for a text that starts at ``start`` of its row instead of at 0."""
     for mask in layers or ():
         if mask is None or required_length([mask]):
             return mask is not None

@@ -1,4 +1,10 @@
-"""What probes share: the subject, how loud it is, and how a measurement becomes a finding."""
+"""The context that probes share: the subject, its sensitivity, and how a measurement becomes a finding.
+
+A probe calls ``ProbeContext.compare`` with a ``differences.Comparison``. If the difference exceeds the threshold of the
+subject's sensitivity, the context records the mask that each layer received (``recording.layer_sets``) and reports the
+first layer whose mask is wrong. If all layers are right, ``_explain`` looks for another cause, which may be by design.
+It also adds the reproduction script (``report.reproduction``).
+"""
 
 from __future__ import annotations
 
@@ -18,21 +24,21 @@ from attnmask.auditing.subject.absolute_positions import is_position_shift, padd
 from attnmask.auditing.subject.audited_model import Run, Subject
 from attnmask.auditing.subject.probe_inputs import PaddedBatch
 
-# What mixes tokens without a mask explains these; a cache must agree all the same.
 NEVER_FINITE = "the outputs are NaN or infinite, whatever is changed"
-MASKED_AFTER_SOFTMAX = "weights are masked behind the softmax: what is dropped still counts in their sum"
+MASKED_AFTER_SOFTMAX = "weights are masked after the softmax: the dropped weights still count in their sum"
+# Only in these probes may layers that mix tokens without a mask explain a difference: a cache must agree even so.
 PADDING_PROBES = ("padding leak", "padding inequality", "packed leak", "additive constant", "pooling reads padding")
 
 
 @dataclass
 class ProbeContext:
-    """A subject under audit."""
+    """A subject under audit, with its sensitivity by (implementation, whether in training mode)."""
 
     subject: Subject
     sensitivities: dict[tuple[str, bool], Sensitivity] = field(default_factory=dict[tuple[str, bool], Sensitivity])
 
     def sensitivity(self, implementation: str = "", train: bool = False) -> Sensitivity:
-        """Power and noise under an implementation; measured once."""
+        """Return the power and noise of an implementation; they are measured once."""
         key = implementation, train
         if key not in self.sensitivities:
             self.sensitivities[key] = measure_sensitivity(self.subject, implementation, train)
@@ -47,7 +53,13 @@ class ProbeContext:
         batch: PaddedBatch | None = None,
         sensitivity: Sensitivity | None = None,
     ) -> Finding:
-        """Run a comparison whose sides must be equal, and judge it; ``batch`` is that of the left side."""
+        """Run a comparison whose sides must be equal, and judge it.
+
+        Args:
+            probe: name of the probe. comparison: the two runs. cell: the settings that the probe varies.
+            what: what a difference means. batch: the padded batch of the left side, if its layers can be checked.
+            sensitivity: used instead of that of the subject.
+        """
         left = comparison.left
         try:
             sensitivity = sensitivity or self.sensitivity(left.implementation, left.train)
@@ -70,7 +82,7 @@ class ProbeContext:
         return Finding(probe, verdict, what, cell, **measured, since=since, cause=cause)
 
     def _explain(self, probe: str, run: Run, number: float, padded: bool) -> tuple[Verdict, str, str]:
-        """Where every layer receives the declared mask: whether a difference is a bug, since which layer, and why."""
+        """Find the cause of a difference if every layer receives the declared mask: verdict, layer and cause."""
         if number == math.inf:
             return Verdict.BUG, "", f"the outputs of tokens are NaN or infinite{self.empty_rows(run)}"
         short = self.layer_with_short_sums(run) if padded else ""
@@ -82,36 +94,36 @@ class ProbeContext:
         return Verdict.BUG, "", "attention is as declared: something else mixes tokens" if padded else ""
 
     def empty_rows(self, run: Run) -> str:
-        """That some queries have nothing to attend to, if a layer shows it."""
+        """Describe that some queries attend to no key, if a layer has such queries."""
         empty = self.first_layer(run, lambda call: call.plan.empty_rows > 0)
-        return f": queries with nothing to attend to are, in {empty}, and what they are spreads" if empty else ""
+        return f": queries in {empty} attend to no key, and their outputs spread" if empty else ""
 
     def layer_with_short_sums(self, run: Run) -> str:
-        """The first layer that masks weights behind its softmax, so that what it drops still counts in their sum."""
+        """Return the first layer that masks weights after its softmax, so that dropped weights count in the sum."""
         return self.first_layer(run, lambda call: call.sums_below_one)
 
     def first_layer(self, run: Run, is_so: Callable[[AttentionCall], bool]) -> str:
-        """The first layer of whose attention something is so; empty if none, or where it cannot be seen."""
+        """Return the first layer with an attention call that fulfils a condition; empty if none or not recordable."""
         try:
             return next((call.layer or "model" for call in record_calls(self.subject, run) if is_so(call)), "")
-        except Exception:  # as below
+        except Exception:  # as in first_mismatch
             return ""
 
     def shifts_positions(self, implementation: str) -> bool:
-        """Whether left padding moves absolute positions, and nothing else."""
+        """Return whether left padding shifts absolute positions, and has no other effect."""
         comparison, own = padded_and_alone(self.subject, "left", implementation, 2, "default")
         return is_position_shift(self.subject, comparison, own, self.sensitivity(implementation).threshold)
 
     def first_mismatch(self, run: Run, batch: PaddedBatch) -> Mismatch | None:
-        """The first layer that receives another mask than declared; None if all are right, or cannot be seen."""
+        """Return the first layer that receives another mask than declared; None if all are right or not recordable."""
         try:
             return next(mismatches(self.subject, run, batch), None)
-        except Exception:  # a model may refuse to be looked into; the black box has spoken already
+        except Exception:  # recording only adds a cause: the difference of the outputs has been measured already
             return None
 
     def layers(self, run: Run, batch: PaddedBatch) -> tuple[LayerMask, ...]:
-        """What every layer attends to, for pictures; nothing where it cannot be seen."""
+        """Return the masks of every layer, for pictures; empty if they are not recordable."""
         try:
             return tuple(layer_masks(self.subject, run, batch))
-        except Exception:  # as above
+        except Exception:  # as in first_mismatch
             return ()

@@ -1,4 +1,4 @@
-"""What the layers of a model attend to on a batch made for the purpose: the masks that are drawn."""
+"""Record the masks of a model's layers on a standard batch, to draw them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attnmask.errors import ArgumentError
 
 
 def run_for_pictures(subject: Subject) -> tuple[Run, PaddedBatch]:
-    """Two texts, the second padded on the left; one without padding where the model knows none."""
+    """Make the run for pictures: two texts, the second padded on the left; one text if the model takes no mask."""
     if "attention_mask" in subject.takes:
         batch = padded(subject, "left", positions="given")
     else:
@@ -28,13 +28,13 @@ def run_for_pictures(subject: Subject) -> tuple[Run, PaddedBatch]:
 
 
 def plans_from_model(model: str) -> dict[str, Plan]:
-    """What each layer of a model attends to on a text padded on the left, neighbours that are alike as one.
+    """Return the mask of each layer for a text padded on the left, with neighbouring equal layers merged.
 
     Args:
-        model: the folder of a model, a model type of transformers, or ``module:function``.
+        model: the folder of a saved model, a model type of transformers, or ``module:function``.
 
     Raises:
-        ArgumentError: there is no such model, or none of its attention is seen.
+        ArgumentError: an unknown model, or a model without recordable attention.
 
     >>> list(plans_from_model("bert"))
     ['bert.encoder.layer.0.attention.self and 1 more']
@@ -44,7 +44,7 @@ def plans_from_model(model: str) -> dict[str, Plan]:
         run, batch = run_for_pictures(subject)
         calls = record_calls(subject, run)
     if not calls:
-        raise ArgumentError("no call of attention is seen", where=model, fix="the model mixes tokens in other ways")
+        raise ArgumentError("no attention call is recorded", where=model, fix="give a model that uses attention")
     return dict(_merge_equal_layers(calls, batch.item))
 
 
