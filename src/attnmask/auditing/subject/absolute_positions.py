@@ -1,4 +1,4 @@
-"""Absolute positions shift under left padding where nobody gives position ids: recognised, not taken for a leak."""
+"""Recognise that left padding without position ids shifts absolute positions, which is not a leak."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from attnmask.auditing.subject.position_offset import PositionOffset
 from attnmask.auditing.subject.probe_inputs import PaddedBatch, alone, padded
 
 SHIFTED = "absolute positions shift under left padding when no position ids are given"
+# Substrings of the names of modules that compute or look up positions.
 WORDS = ("position", "wpe", "pos_emb", "rotary")
 
 
 def padded_and_alone(
     subject: Subject, side: str, implementation: str, batch: int, positions: str
 ) -> tuple[Comparison, PaddedBatch]:
-    """A text in a padded batch, and by itself."""
+    """Compare a text in a padded batch with the same text alone."""
     own = padded(subject, side, batch, None, positions)
     rows = output_rows(subject, own.item, own.places)
     left, right = (Run(inputs, implementation) for inputs in (own.inputs, alone(subject, positions)))
@@ -31,7 +32,10 @@ def padded_and_alone(
 
 
 def is_position_shift(subject: Subject, comparison: Comparison, own: PaddedBatch, threshold: float) -> bool:
-    """Whether the text alone gives the same where its positions are those that it has behind the padding."""
+    """Return whether the text alone gives equal outputs if it gets the positions that it has in the padded batch.
+
+    A model may receive positions as position ids, through a module, or by torch.arange or slices of a table.
+    """
     start = len(own.masked)
     ways: list[tuple[Comparison, AbstractContextManager[Any]]] = [
         (comparison, _with_padded_positions(subject, comparison, own)),
@@ -54,7 +58,7 @@ def _is_same(subject: Subject, comparison: Comparison, way: AbstractContextManag
 
 
 def embedding_tables(model: nn.Module) -> list[tuple[str, nn.Embedding]]:
-    """Every nn.Embedding of a model, by its name."""
+    """Return every nn.Embedding of a model with its name."""
     return [(name, module) for name, module in _modules(model) if isinstance(module, nn.Embedding)]
 
 
@@ -63,7 +67,7 @@ def _modules(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
 
 
 def _may_encode_positions(subject: Subject, name: str, module: nn.Module) -> bool:
-    """Whether a module may turn places into positions: by its name, or a table; of a pair, in the encoder."""
+    """Return whether a module may encode positions: an embedding, or by its name; in a pair, only in the encoder."""
     if subject.kind is ModelKind.ENCODER_DECODER and "decoder" in name.removeprefix("model."):
         return False
     return isinstance(module, nn.Embedding) or any(word in name.split(".")[-1] for word in WORDS)
@@ -71,7 +75,7 @@ def _may_encode_positions(subject: Subject, name: str, module: nn.Module) -> boo
 
 @contextmanager
 def _with_padded_positions(subject: Subject, comparison: Comparison, own: PaddedBatch) -> Generator[None]:
-    """Modules about positions return what they return in the padded batch, at the places of its tokens."""
+    """Make position modules return, for the text alone, what they return for its tokens in the padded batch."""
     with _recorded_positions(subject, own.inputs["input_ids"]) as seen:
         subject.run(comparison.left)
     with _replaced_positions(subject, seen, own):
@@ -80,7 +84,7 @@ def _with_padded_positions(subject: Subject, comparison: Comparison, own: Padded
 
 @contextmanager
 def _recorded_positions(subject: Subject, ids: Tensor) -> Generator[dict[str, Any]]:
-    """What modules about positions return, by their name; a table that is given the ids is none."""
+    """Record the outputs of position modules by name; an embedding that receives the ids is a word table, not one."""
     seen: dict[str, Any] = {}
     with ExitStack() as hooks:
         for name, module in _modules(subject.model):
@@ -102,7 +106,7 @@ def _recording_hook(seen: dict[str, Any], name: str, ids: Tensor) -> Callable[..
 
 @contextmanager
 def _replaced_positions(subject: Subject, seen: dict[str, Any], own: PaddedBatch) -> Generator[None]:
-    """Modules about positions return, for the text alone, what they returned at its places in the padded batch."""
+    """Replace the outputs of position modules by the recorded ones."""
     with ExitStack() as hooks:
         for name, module in _modules(subject.model):
             if name in seen:
@@ -119,7 +123,7 @@ def _replacing_hook(seen: Any, own: PaddedBatch) -> Callable[..., Any]:
 
 
 def _select_tokens(out: Any, own: PaddedBatch) -> Any:
-    """The rows of the padded item's tokens, of an output (L, D), (1, L, D) or (B, L, D)."""
+    """Select the rows of the padded item's tokens in an output (L, D), (1, L, D) or (B, L, D)."""
     if not isinstance(out, Tensor) or out.ndim < 2:
         return out
     item = out if out.ndim == 2 else out[min(own.item, len(out) - 1)][None]

@@ -1,4 +1,4 @@
-"""A model as it was before its first call: whatever it keeps from one call for the next is forgotten."""
+"""Reset a model to its state before its first call, without anything that it keeps from earlier calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 
 
 def uncalled_copy(original: nn.Module, model: nn.Module) -> nn.Module:
-    """A copy of the original with the weights of the model, which was copied from it, and in its precision."""
+    """Copy the original, which was never called, with the weights and the dtype of the model."""
+    # The memo of deepcopy: wherever the original has a parameter, the copy gets that of the model.
     weights = {id(one): other for one, other in zip(original.parameters(), model.parameters(), strict=True)}
     fresh = copy.deepcopy(original, cast(Any, weights)).eval()
     first = next(model.parameters(), None)
@@ -18,7 +19,7 @@ def uncalled_copy(original: nn.Module, model: nn.Module) -> nn.Module:
 
 
 def reset_to_uncalled(original: nn.Module, model: nn.Module) -> None:
-    """Make the model forget its calls; what looks on at its modules goes on doing so.
+    """Reset the model to its state before its first call; hooks on its modules stay.
 
     >>> net = nn.Linear(1, 1)
     >>> used = copy.deepcopy(net)

@@ -1,4 +1,4 @@
-"""A text at other places of its row: what a model counts, and what it cuts from its tables, begins further back."""
+"""Run a text as if it began later in its row: offset the positions that a model counts or slices from a table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 
 class PositionOffset(TorchFunctionMode):
-    """While it is on, places that are counted up to the length of the text begin at ``start``.
+    """While it is active, positions that are counted up to the length of the text begin at ``start``.
 
-    Seen are torch.arange, and slices of the parameters and buffers of a model.
+    It changes torch.arange, and slices of the parameters and buffers of a model.
 
     >>> with PositionOffset(nn.Identity(), length=3, start=7):
     ...     print(torch.arange(3), torch.arange(4))
@@ -37,6 +37,7 @@ class PositionOffset(TorchFunctionMode):
         return counted.shape == (self.length,) and int(counted[0]) == 0 and int(counted[-1]) == self.length - 1
 
     def _offset_index(self, table: Tensor, index: Any) -> tuple[Any, ...]:
+        # A table that is too short for the offset is left alone.
         several = cast(tuple[Any, ...], index if isinstance(index, tuple) else (index,))
         return tuple(map(self._offset_slice, several)) if self._fits(table, several) else several
 

@@ -1,4 +1,4 @@
-"""Batches that probe a mask: texts padded on the right, on the left, or with a hole."""
+"""Make the padded batches of probes: padded on the right, on the left, or with a hole inside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from attnmask.auditing.subject.audited_model import Subject, extra_inputs
 
 SIDES = ("right", "left", "hole")
-HOLE = (4, 7)
+HOLE = (4, 7)  # first and last + 1 of the padded positions
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class PaddedBatch:
     """A batch whose last item is padded.
 
     Attributes:
-        inputs: of the model. item: the padded one. tokens: bool (B, L), True for a token.
+        inputs: keyword arguments of the model. item: index of the padded item. tokens: bool (B, L), True for a token.
     """
 
     inputs: dict[str, Any]
@@ -28,23 +28,24 @@ class PaddedBatch:
 
     @property
     def places(self) -> list[int]:
-        """Where the tokens of the padded item stand."""
+        """Positions of the tokens of the padded item."""
         return [place for place, is_token in enumerate(cast(Any, self.tokens[self.item]).tolist()) if is_token]
 
     @property
     def masked(self) -> list[int]:
-        """Where its padding stands."""
+        """Positions of the padding of the padded item."""
         return sorted({*range(self.tokens.shape[1])} - {*self.places})
 
 
 def padded(
     subject: Subject, side: str, batch: int = 2, content: int | None = None, positions: str = "default", seed: int = 1
 ) -> PaddedBatch:
-    """The text of a seed, padded on a side, behind a text that fills the row.
+    """Make a batch whose last text is padded; the other texts fill their rows.
 
     Args:
-        side: of ``SIDES``. batch: 1 leaves the other text out. content: seed of what stands at the padding, None for
-            the pad id. positions: "default" or "given", counted over the tokens.
+        subject: the subject. side: one of ``SIDES``. batch: number of items, 1 for the padded text alone.
+        content: seed of the ids at padding; None for the pad id. positions: "default" (none are passed) or "given"
+            (counted over the tokens). seed: seed of the padded text.
     """
     length = subject.length
     tokens = torch.ones(batch, length, dtype=torch.bool)
@@ -59,7 +60,7 @@ def padded(
 
 
 def alone(subject: Subject, positions: str = "default", seed: int = 1, start: int = 0) -> dict[str, Any]:
-    """The same text by itself, without padding, its positions counted from ``start`` if they are given."""
+    """Make the inputs of the same text without padding; positions, if given, count from ``start``."""
     ids = subject.text(seed, subject.short)
     inputs = _model_inputs(subject, ids, torch.ones_like(ids, dtype=torch.bool), positions)
     if "position_ids" in inputs:
@@ -68,7 +69,7 @@ def alone(subject: Subject, positions: str = "default", seed: int = 1, start: in
 
 
 def positions_from_tokens(tokens: Tensor, first: int) -> Tensor:
-    """Positions counted over the tokens, as a user would give them."""
+    """Count positions over the tokens, as a user would pass them."""
     return (tokens.long().cumsum(1) - 1).clamp(min=0) + first
 
 

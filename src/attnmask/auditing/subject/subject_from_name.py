@@ -1,4 +1,4 @@
-"""From what a person names to a Subject: a model, a folder, a model type of transformers, or module:factory."""
+"""Build a Subject from a model, a folder, a model type of transformers, or ``module:factory``."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from attnmask.mask.expression import Mask
 
 IMPLEMENTATIONS = ("eager", "sdpa", "attnmask")
 WHERE = "audit(model=)"
-# A change of an earlier output by this share of its size is no rounding.
+# A relative change of an earlier output by more than this is not rounding.
 MIN_CHANGE = 1e-3
-# Where no attention is seen there may be any number of layers.
+# If no attention call can be recorded, the number of layers is unknown: assume many.
 ASSUMED_LAYERS = 64
-# Fewer ordinary ids than this are too few to choose from.
+# With fewer ordinary ids than this, use all ids of the vocabulary that are not special.
 MIN_IDS = 8
-# Any token that is no padding: some decoders mask what stands at their pad id.
+# Any id but that of padding: some decoders mask their pad id.
 DECODER_START = 5
 MODES = {
     "causal": "AutoModelForCausalLM",
@@ -58,12 +58,12 @@ def subject_from_model(
     source: Sequence[str] = (),
     redraw_weights: bool = False,
 ) -> Subject:
-    """The subject of an audit, ready to run: a copy of the model in evaluation mode.
+    """Build the subject of an audit from a model: a copy in evaluation mode.
 
     Args:
-        model: nn.Module. mask: what it is declared to obey, for all layers or one for each; a transformers config
-            declares its own. forward: how to call the model. source: lines that make it, for reproductions.
-        redraw_weights: whether its weights mean nothing and may be drawn so that masks show.
+        model: nn.Module. mask: the declared mask, for all layers or one per layer; by default that of the transformers
+            config. forward: function to call instead of the model. source: lines of a script that make the model.
+        redraw_weights: whether to draw the weights anew.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"{type(model).__name__} is no torch module", where=WHERE, fix="give an nn.Module")
@@ -98,7 +98,7 @@ def subject_from_model(
 
 
 def _source_lines(source: Sequence[str], has_forward: bool, redrawn: bool) -> Iterator[str]:
-    """How a script makes the model, and how it calls it."""
+    """Yield the lines of a script that make the model and the function that calls it."""
     yield from source or ("import torch", "model = ...  # the model that was audited, in evaluation mode")
     if has_forward:
         yield "forward = ...  # how it was called, with that model"
@@ -107,7 +107,7 @@ def _source_lines(source: Sequence[str], has_forward: bool, redrawn: bool) -> It
 
 
 def _choose_output(subject: Subject) -> None:
-    """Settle what of the model's output is compared."""
+    """Choose the part of the model's output that is compared."""
     found = _plain_output(subject)
     try:
         subject.output = output_name(found)
@@ -118,12 +118,12 @@ def _choose_output(subject: Subject) -> None:
 
 
 def _plain_output(subject: Subject) -> Any:
-    """What the model returns on a text without padding."""
+    """Call the model on a text without padding; the error says what the user can do."""
     plain = plain_inputs(subject)
     try:
         with torch.no_grad():
             return subject.call(plain)
-    except Exception as error:  # whatever a model's own code raises
+    except Exception as error:  # a model's code may raise anything
         fix = (
             "wrap it in a module that takes input_ids and attention_mask; or from Python give audit(forward=), "
             "a function of them that calls it as it is called in use"
@@ -145,14 +145,14 @@ def _runs_on(subject: Subject, inputs: dict[str, Any]) -> bool:
 
 
 def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
-    """An architecture of transformers, tiny, with large random weights.
+    """Build a tiny model of a transformers architecture with large random weights.
 
     Args:
-        model_type: such as "llama". mode: of ``MODES``; the first that the architecture has if left out.
-        mask: in place of the one that its config declares.
+        model_type: such as "llama". mode: one of ``MODES``; the first that the architecture has if left out.
+        mask: used instead of the mask that the config declares.
 
     Raises:
-        ArgumentError: there is no such architecture, or not in that mode.
+        ArgumentError: an unknown architecture, or one without that mode.
     """
     import transformers
 
@@ -181,7 +181,7 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
     with quiet():
         try:
             model = auto.from_config(config, attn_implementation="eager")
-        except NotImplementedError:
+        except NotImplementedError:  # the architecture has no cross-attention
             config.add_cross_attention = False
             model = auto.from_config(config, attn_implementation="eager")
         subject = subject_from_model(
@@ -192,7 +192,7 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
 
 
 def available_modes(model_type: str) -> list[str]:
-    """The modes in which transformers has an architecture, of those that read text."""
+    """Return the modes in which transformers has a model of an architecture."""
     from transformers.models.auto import modeling_auto as auto
 
     tables: dict[str, Any] = {
@@ -208,7 +208,7 @@ def available_modes(model_type: str) -> list[str]:
 def subject_from_folder(
     folder: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
 ) -> Subject:
-    """A model that ``save_pretrained`` wrote, with the class that it was saved from, or that of a mode."""
+    """Load a model that ``save_pretrained`` wrote, by the class that was saved or the class of a mode."""
     import transformers
 
     if mode not in ("", *MODES):
@@ -229,7 +229,7 @@ def subject_from_folder(
 
 
 def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
-    """What a function of a person's own module returns: ``package.module:function``."""
+    """Build the subject from the model that ``package.module:function`` returns."""
     model, lines = model_from_factory(text)
     return subject_from_model(model, mask, source=lines, redraw_weights=redraw_weights)
 
@@ -237,7 +237,7 @@ def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, r
 def subject_from_text(
     text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
 ) -> Subject:
-    """A folder, ``module:factory``, or a model type."""
+    """Build the subject from the name of a folder, ``module:factory`` or a model type."""
     if _is_folder(text):
         return subject_from_folder(text, mode, mask, redraw_weights)
     if "/" in text:
@@ -252,13 +252,13 @@ def subject_from_text(
 def _is_folder(text: str) -> bool:
     try:
         return Path(text).is_dir()
-    except (OSError, ValueError):  # no name that a folder can have
+    except (OSError, ValueError):  # for example a null character in the name
         return False
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """What transformers says while a model is made is no part of an audit."""
+    """Silence the warnings and logging of transformers, which are not part of an audit."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -288,7 +288,7 @@ def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:
 
 
 def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> ModelKind | None:
-    """What the mask, or the mapping that transformers keeps, says; None if neither says anything."""
+    """Return the kind by the declared mask or by transformers' tables of models; None if neither decides."""
     if getattr(config, "is_encoder_decoder", False):
         return ModelKind.ENCODER_DECODER
     if mask is not None:
@@ -308,14 +308,14 @@ def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> 
 
 
 def _measured_kind(subject: Subject) -> ModelKind:
-    """Whether any token changes an earlier output; one vector an item tells nothing."""
+    """Measure whether any token changes an earlier output; a pooled model counts as bidirectional."""
     changes = np.triu(influences(subject, ""), 1) if not subject.is_pooled else np.ones(1)
     return ModelKind.BIDIRECTIONAL if bool((changes > MIN_CHANGE).any()) else ModelKind.CAUSAL
 
 
 def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
     if isinstance(mask, Mask):
-        # As many as there are: what reaches how far depends on it.
+        # One mask per layer: the reach through all layers depends on their number.
         return [mask] * (len(record_calls(subject, Run(plain_inputs(subject)))) or ASSUMED_LAYERS)
     if mask is not None:
         return list(mask)
@@ -325,7 +325,7 @@ def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Ma
 
 
 def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
-    """Ids that a config gives no meaning, inside the vocabulary."""
+    """Return ids of the vocabulary that the config does not use as special tokens."""
     try:
         own = cast(Any, model).get_input_embeddings()
     except (AttributeError, NotImplementedError):
@@ -333,7 +333,7 @@ def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
     size = getattr(own, "num_embeddings", 100)
     special = set(_special_ids(config.to_dict() if config is not None else {}))
     ids = [i for i in range(5, size) if i not in special]
-    if len(ids) < MIN_IDS:  # letters, or bases
+    if len(ids) < MIN_IDS:  # a vocabulary of letters or of DNA bases
         ids = [i for i in range(size) if i not in special and i != _pad(config)]
     if len(ids) < 2:
         raise ArgumentError(f"its vocabulary is of {size} ids", where=WHERE, fix="give a model of two tokens at least")
@@ -358,7 +358,7 @@ def _pad(config: Any) -> int:
 
 
 def _first_position(model: nn.Module) -> int:
-    """Where a table of positions keeps a row for padding, texts start behind it."""
+    """Return the first position: after the padding row, if a table of positions has one."""
     for name, module in embedding_tables(model):
         if "position" in name and module.padding_idx is not None:
             return module.padding_idx + 1
@@ -371,13 +371,13 @@ def _implementations(subject: Subject) -> tuple[str, ...]:
     model: Any = subject.model
     try:
         can_set = model._can_set_attn_implementation()
-    except Exception:  # an older release decides by the source of the model's file
+    except Exception:  # older releases of transformers search the source of the model's file, and may fail
         can_set = False
     if not can_set:
         return ("",)
     try:
         from attnmask.hf.implementation.registration import register
-    except ImportError:  # an older release of transformers, which attnmask does not run in
+    except ImportError:  # attn_implementation="attnmask" needs a newer release of transformers
         pass
     else:
         register()
@@ -390,7 +390,7 @@ def _runs(subject: Subject, implementation: str, own: str) -> bool:
         with quiet():
             subject.model.set_attn_implementation(implementation)  # pyright: ignore
             subject.run(Run(plain_inputs(subject)))
-    except Exception:  # a model that does not support it says so in its own ways
+    except Exception:  # unsupported implementations raise many types of errors
         subject.model.set_attn_implementation(own)  # pyright: ignore
         return False
     return True
