@@ -1,4 +1,8 @@
-"""The report of an audit: every finding, and what it comes to."""
+"""The report of an audit: all findings, and the verdict of each probe.
+
+``run_probes.audit_subject`` makes a Report of ``verdict.Finding`` objects. ``summary`` groups its findings and puts
+them into words, which ``terminal_text``, ``html_page`` and ``junit_xml`` show; this module writes and reads its JSON.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from attnmask.errors import ArgumentError
 
 SCHEMA = 1
 RESULTS = (Verdict.OK, Verdict.BUG, Verdict.BY_DESIGN)
-# What a probe comes to, where its cells differ: the first of these that any of them says.
+# If the cells of a probe have different verdicts, the probe has the first of these.
 ORDER = (
     Verdict.BUG, Verdict.COULD_NOT_RUN, Verdict.NO_POWER, Verdict.BY_DESIGN, Verdict.OK, Verdict.NOT_APPLICABLE,
 )  # fmt: skip

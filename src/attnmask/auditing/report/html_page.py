@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing else: a table that sorts, findings that open, and the masks as pictures."""
+"""Write a report as a self-contained HTML page with a sortable table, details of findings, and pictures of masks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from attnmask.auditing.report.summary import (
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.escapes import escaped
 
-# The page may load nothing, whoever serves it.
+# The content security policy forbids the page to load anything from outside.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 COLUMNS = ("verdict", "probe", "why", "since", "cells", "size")
 # Larger masks would make larger pages than anybody looks at.

@@ -1,4 +1,4 @@
-"""A report as JUnit XML: a test case for each probe, so that any CI shows it among the tests."""
+"""Write a report as JUnit XML, with a test case for each probe, which CI systems show among the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks as SVG: what is declared, what is received, and the pairs in which they differ."""
+"""Draw masks as SVG: the declared mask, the received mask, and their difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reproductions: at most 20 lines that run without attnmask and print the number that is wrong."""
+"""Write reproduction scripts: at most 20 lines that run without attnmask and print the wrong number."""
 
 from __future__ import annotations
 

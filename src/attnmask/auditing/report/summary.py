@@ -1,4 +1,4 @@
-"""A report in words, as every form of it says them: on a terminal, in XML, on a page, in a failing test."""
+"""Summarise a report in words, for the terminal, the HTML page, JUnit XML and failing tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FindingGroup:
     """Cells of one probe that say the same.
 
     Attributes:
-        findings: one for each cell, the loudest first. others: the probe's cells that say something else.
+        findings: one per cell, the largest number first. others: findings of the probe in other groups.
     """
 
     findings: tuple[Finding, ...]
@@ -28,7 +28,7 @@ class FindingGroup:
 
     @property
     def first(self) -> Finding:
-        """The loudest."""
+        """The finding with the largest number."""
         return self.findings[0]
 
     @property
@@ -74,12 +74,12 @@ class FindingGroup:
 
     @property
     def size(self) -> str:
-        """How wrong it is, beside what it is measured by."""
+        """The measured number with its power and threshold."""
         return measurement_text(self.first)
 
     @property
     def layers(self) -> tuple[LayerMask, ...]:
-        """What every layer attends to in the loudest cell that shows it."""
+        """The masks of every layer, from the first finding that has them."""
         return next((finding.layers for finding in self.findings if finding.layers), ())
 
     @property

@@ -1,4 +1,4 @@
-"""A report on a terminal: what is wrong first, then one line for everything else."""
+"""Print a report on a terminal: bugs first, then one line for everything else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STYLES = {
     Verdict.OK: "green",
     Verdict.NOT_APPLICABLE: "dim",
 }
-# Of these the names say enough.
+# Verdicts for which only the names of the probes are printed.
 NAMES_ALONE = (Verdict.OK, Verdict.NOT_APPLICABLE)
 REDRAW_HINT = (
     "no power: a legal change hardly moves the outputs, so a wrong mask would not either; "

@@ -1,4 +1,4 @@
-"""A decoder must not see the padding of its encoder."""
+"""A decoder must not attend to the padding of its encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model was called with before must not change what it gives: no mask may be kept from another batch."""
+"""Earlier calls of a model must not change its outputs: it must not keep a mask from another batch."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def applies(context: ProbeContext) -> str:
 
 
 def run(context: ProbeContext) -> Iterator[Finding]:
-    """Behind a batch of the same shape that is padded otherwise, and behind a shorter text.
+    """Run a batch after one of the same shape with other padding, and after a shorter text.
 
-    What is kept would explain every other finding: from here on each call begins anew.
+    State from earlier calls would cause findings in every other probe, so the model is then reset before each call.
     """
     subject = context.subject
     earlier = {"another padding": padded(subject, "left", seed=3).inputs, "a shorter text": alone(subject)}

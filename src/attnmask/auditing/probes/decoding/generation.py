@@ -1,4 +1,4 @@
-"""A text padded on the left must be continued as it is alone, and alone with a cache as without."""
+"""Generation must give the same scores for a left-padded text as for the text alone, and with as without a cache."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _judged(context: ProbeContext, implementation: str, options: Options) -> Fin
 
 
 def _compare_caches(context: ProbeContext, implementation: str) -> Iterator[Finding]:
-    """A prompt longer than any window, whose cache drops keys: beside other caches, and one forward pass."""
+    """Compare caches with each other and with one forward pass, on a prompt longer than any window."""
     subject = context.subject
     subject.use(implementation)
     own = _prompts(subject, plain_inputs(subject))
@@ -100,7 +100,7 @@ def _compare_caches(context: ProbeContext, implementation: str) -> Iterator[Find
 def _judge_equal_scores(
     context: ProbeContext, implementation: str, of: str, what: str, comparable: Comparable
 ) -> Finding:
-    """Scores of the same text, (1, steps, V), that must not differ."""
+    """Judge two sets of scores of the same text, (1, steps, V), that must be equal."""
     sides, script = comparable
     cell = {"implementation": implementation, "cache": of}
     try:

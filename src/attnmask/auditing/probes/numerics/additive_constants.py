@@ -23,12 +23,12 @@ NAME = "additive constant"
 OVERFLOW = "in half precision a padded batch gives NaN or infinity where the text alone gives numbers"
 RAISES = "a constant does not fit into half precision, and the model raises"
 SMALL = "with large scores padding is attended to: the additive constant is too small"
-# Scores grow by its square: -1e4 shows, -1e9 does not.
+# Factor of the query and key weights; scores grow by its square, so that -1e4 is too small to mask, and -1e9 is not.
 WEIGHT_FACTOR = 60.0
 QUERIES_AND_KEYS = re.compile(
     r"(?i)(^|[._])(q|k|query|key|[qk]_(proj|lin)|to_(q|k|qkv)|w[qk]|w?qkv(_proj)?|query_key_value|c_attn|in_proj)[._]"
 )
-# Where no name tells them: what is normalised goes into queries and keys, and else what is embedded.
+# If no parameter is named as a query or key weight, scale the norms that feed them, or else the embeddings.
 BEFORE_SCORES = ("norm", "embedding")
 
 
@@ -120,7 +120,7 @@ def _with_large_scores(context: ProbeContext, implementation: str) -> Finding:
 
 
 def _score_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """What makes scores large: the weights of queries and keys, or what feeds them."""
+    """Return the parameters that scale the scores: weights of queries and keys, or of the modules before them."""
     own = [p for name, p in model.named_parameters() if QUERIES_AND_KEYS.search(name)]
     return own or [module.weight for module in _modules_before_scores(model)]
 
@@ -135,7 +135,7 @@ def _modules_before_scores(model: nn.Module) -> list[Any]:
 
 
 def _scaling_lines(model: nn.Module) -> list[str]:
-    """The same in a script."""
+    """Return the lines of a script that scale the same parameters."""
     if any(QUERIES_AND_KEYS.search(name) for name, _ in model.named_parameters()):
         return [
             "import re",

@@ -1,4 +1,4 @@
-"""A loss over a padded batch must be that of the texts alone, each counted by its own targets."""
+"""The loss of a padded batch must be the mean of the losses of its texts, weighted by their numbers of targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mask of ones and no mask mean the same."""
+"""A mask of ones must give the same outputs as no mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnmask.auditing.subject.audited_model import Run, plain_inputs
 from attnmask.auditing.subject.probe_inputs import PaddedBatch
 
 NAME = "ones differ from no mask"
-WHAT = "a mask of ones gives something else than no mask"
+WHAT = "a mask of ones gives different outputs than no mask"
 
 
 def applies(context: ProbeContext) -> str:

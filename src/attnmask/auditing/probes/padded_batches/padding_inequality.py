@@ -1,4 +1,4 @@
-"""A text must give the same alone as in a padded batch."""
+"""A text must give the same outputs alone as in a padded batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.auditing.subject.absolute_positions import SHIFTED, is_position_shift, padded_and_alone
 
 NAME = "padding inequality"
-WHAT = "a text gives something else in a padded batch than alone"
+WHAT = "a text gives different outputs in a padded batch than alone"
 FROM_THE_ROW = "the declared mask counts from the start of the row, not from the first token"
 
 

@@ -1,4 +1,4 @@
-"""Content at masked positions must not reach the outputs of tokens."""
+"""Token ids at masked positions must not change the outputs of tokens."""
 
 from __future__ import annotations
 

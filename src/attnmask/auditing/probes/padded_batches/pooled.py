@@ -1,4 +1,4 @@
-"""A head that reads one vector of a text must not read it at padding."""
+"""A head that reads one token of each text must not read padding."""
 
 from __future__ import annotations
 

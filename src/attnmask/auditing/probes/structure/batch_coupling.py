@@ -1,4 +1,4 @@
-"""What couples the texts of a batch without any padding is named once, not reported as a leak everywhere."""
+"""Report once that the texts of a batch are coupled even without padding, instead of as a leak in every probe."""
 
 from __future__ import annotations
 

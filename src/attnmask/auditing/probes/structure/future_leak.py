@@ -1,4 +1,4 @@
-"""In a causal model no token may see a later one."""
+"""In a causal model, no token may attend to a later one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image and prefix spans must be open both ways in every layer, and closed to each other and to the text before."""
+"""Tokens of an image or prefix span must attend to each other in both directions, and not to later spans or text."""
 
 from __future__ import annotations
 

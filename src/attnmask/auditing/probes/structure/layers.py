@@ -1,4 +1,4 @@
-"""Every layer and head must attend to what is declared: looked up where attention is computed."""
+"""Every layer and head must attend to the declared pairs, as recorded from its attention calls."""
 
 from __future__ import annotations
 

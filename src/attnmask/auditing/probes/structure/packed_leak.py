@@ -1,4 +1,4 @@
-"""Texts packed into one row, told apart by positions that start again, must not see each other."""
+"""Texts packed into one row, whose positions restart at each text, must not attend to each other."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _across(call: AttentionCall) -> int:
 
 
 def _judged(finding: Finding, reads_positions: bool) -> Finding:
-    """A model that never reads texts off positions says so by design; one that does so sometimes is a trap."""
+    """Judge a leak by design if positions separate texts only without a mask; not applicable if they never do."""
     if finding.verdict is not Verdict.BUG or (reads_positions and finding.cell["mask"] == "none"):
         return finding
     if not reads_positions:

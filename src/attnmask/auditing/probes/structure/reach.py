@@ -1,4 +1,4 @@
-"""A token reaches those that the declared masks of all layers lead to, and no other."""
+"""A token must influence the outputs that the declared masks of all layers connect it to, and no others."""
 
 from __future__ import annotations
 
