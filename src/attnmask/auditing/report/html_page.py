@@ -52,7 +52,7 @@ def html_from_report(report: Report) -> str:
         _add_layers(main, report.layers)
     _add_exit(main, report)
     SubElement(body, "script").text = _resource("page.js")
-    for element in page.iter():  # control characters from names in the model's code
+    for element in page.iter():  # names in the model's code may hold control characters
         element.text = escaped(element.text, lines=True) if element.text else element.text
         element.attrib.update({name: escaped(value, lines=True) for name, value in element.items()})
     return "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"

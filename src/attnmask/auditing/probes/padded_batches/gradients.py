@@ -107,6 +107,7 @@ def embedding_gradients(subject: Subject, run: Run, batch: PaddedBatch) -> tuple
         out = subject.run(run)
         rows = output_rows(subject, batch.item, batch.places)
         places = [place for _, place in rows if place < out.shape[1]] or list(range(out.shape[1]))
+        # Random factors: the plain sum of outputs that a layer norm centres is constant, and has no gradient.
         mixed = torch.randn(out[batch.item, places].shape, generator=torch.Generator().manual_seed(0))
         (out[batch.item, places] * mixed.to(out.dtype)).sum().backward()
     except RuntimeError as error:
@@ -118,5 +119,6 @@ def embedding_gradients(subject: Subject, run: Run, batch: PaddedBatch) -> tuple
         raise CouldNotRunError("no table of embeddings is given the ids")
     grads = [p.grad for p in subject.model.parameters() if p.grad is not None]
     finite = all(bool(torch.isfinite(grad).all()) for grad in grads)
+    # Gradients accumulate over backward passes, and the next cell runs the same model.
     subject.model.zero_grad(set_to_none=True)
     return seen[0].grad[batch.item], finite

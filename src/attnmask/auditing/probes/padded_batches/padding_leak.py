@@ -32,6 +32,7 @@ def _cells(context: ProbeContext) -> Iterator[Finding]:
     for implementation in subject.implementations:
         for side in SIDES:
             yield _compared(context, side, implementation, 2, train=False)
+        # Alone in its batch: mark_inconsistent_batches compares this with the batch of two.
         for side in ("right", "left"):
             yield _compared(context, side, implementation, 1, train=False)
         yield _compared(context, "left", implementation, 2, train=True)

@@ -55,6 +55,7 @@ def _check_implementation(context: ProbeContext, implementation: str) -> Iterato
         return
     reach = subject.reach(subject.length)
     assert reach is not None
+    # Only changes at pairs that no path of declared masks connects.
     outside = np.where(reach, 0.0, changes)
     if outside.max() > sensitivity.threshold:
         query, key = np.unravel_index(outside.argmax(), outside.shape)
