@@ -36,11 +36,11 @@ def mask_audit(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
     def audited(model: Any, **options: Any) -> Report:
         from attnmask.auditing import audit
-        from attnmask.auditing.report.summary import text_of
+        from attnmask.auditing.report.summary import text_from_report
 
         report = audit(model, **(marked | options))
         if report.exit_code:
-            pytest.fail(text_of(report), pytrace=False)
+            pytest.fail(text_from_report(report), pytrace=False)
         return report
 
     return audited

@@ -25,7 +25,7 @@ from rich.progress import track
 from attnmask.auditing.probes import PROBES
 from attnmask.auditing.report.audit_report import Report
 from attnmask.auditing.report.verdict import Finding, Verdict
-from attnmask.auditing.sweep import entries, reports_of, sweep
+from attnmask.auditing.sweep import entries, read_reports, sweep
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "audit-transformers.md"
@@ -204,7 +204,7 @@ def main() -> None:
     wanted = entries()
     for _ in track(sweep(arguments.folder, wanted, arguments.processes), total=len(wanted), description="entries"):
         pass
-    found = [Entry(*one) for one in reports_of(arguments.folder)]
+    found = [Entry(*one) for one in read_reports(arguments.folder)]
     ran = [entry for entry in found if entry.report is not None]
     slugs = write_scripts(ran, notes())
     with ThreadPoolExecutor(arguments.processes) as pool:

@@ -29,7 +29,7 @@ import attnmask as am
 import attnmask.hf.implementation.interface
 import attnmask.hf.implementation.mpnet
 from attnmask.errors import UnsupportedModelError
-from attnmask.hf.implementation.interface import mask_of_call
+from attnmask.hf.implementation.interface import mask_for_call
 from attnmask.hf.models.tiny_models import tiny_inputs, tiny_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
@@ -176,10 +176,10 @@ def _count_calls() -> list[str]:
 
     def counted(module: Any, *args: Any, **named: Any) -> Any:
         calls.append(type(module).__name__)
-        return mask_of_call(module, *args, **named)
+        return mask_for_call(module, *args, **named)
 
     for user in (attnmask.hf.implementation.interface, attnmask.hf.implementation.mpnet):
-        user.mask_of_call = counted
+        user.mask_for_call = counted
     return calls
 
 

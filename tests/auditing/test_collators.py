@@ -87,11 +87,11 @@ CLEAN: dict[str, tuple[Any, dict[str, Any]]] = {
 PLANTED: dict[str, tuple[Any, dict[str, Any], str, str]] = {
     "pad is eos, in transformers": (
         transformers.DataCollatorForLanguageModeling(tokenizer(pad="<eos>"), mlm=False),
-        {"pad": EOS, "eos": EOS}, "labels of tokens", "the id of padding is that of the end of text",
+        {"pad": EOS, "eos": EOS}, "labels of tokens", "the pad id is also the id of the end of text",
     ),
     "pad is eos, in the mask": (
         wrong(right, attention_mask=by_id),
-        {"eos": PAD}, "mask of a batch", "the id of padding is that of the end of text",
+        {"eos": PAD}, "mask of a batch", "the pad id is also the id of the end of text",
     ),
     "a mask of ones": (
         wrong(right, attention_mask=lambda batch: np.ones_like(batch["input_ids"])),

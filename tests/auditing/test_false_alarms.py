@@ -14,7 +14,7 @@ import attnmask as am
 from attnmask.auditing import audit
 from attnmask.auditing.report.verdict import Verdict
 from attnmask.auditing.subject.probe_inputs import SIDES, padded
-from attnmask.auditing.subject.subject_from_name import subject_from_type, subject_of
+from attnmask.auditing.subject.subject_from_name import subject_from_model, subject_from_type
 from tests.zoo.mini import Mini, MiniEncoder
 from tests.zoo.own import CacheForgetsPadding, SumOverflows, Windowed
 
@@ -95,7 +95,7 @@ class Decorated(Mini):
 
 
 def test_trap_09_the_arguments_of_a_decorated_forward_are_known() -> None:
-    assert subject_of(Decorated(), am.causal()).takes >= {"input_ids", "attention_mask", "position_ids"}
+    assert subject_from_model(Decorated(), am.causal()).takes >= {"input_ids", "attention_mask", "position_ids"}
 
 
 def test_trap_10_ids_that_mean_something_are_not_drawn() -> None:

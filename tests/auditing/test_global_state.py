@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import attnmask as am
-from attnmask.auditing.recording.model_traces import plans_of_model
+from attnmask.auditing.recording.model_traces import plans_from_model
 from attnmask.errors import AttnMaskError
 
 
@@ -117,7 +117,7 @@ CALLS: dict[str, Callable[[nn.Module], Any]] = {
     ),
     "audit of a type": lambda _: am.audit("gpt2", probes=["future leak"]),
     "trace": lambda model: am.trace(model, inputs()),
-    "plans of a type": lambda _: plans_of_model("bert"),
+    "plans of a type": lambda _: plans_from_model("bert"),
     "collator": lambda _: am.audit_collator(collate, pad=0),
     "metric": lambda _: am.audit_metric(accuracy),
     "no such probe": lambda model: am.audit(model, probes=["nonesuch"]),

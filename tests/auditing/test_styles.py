@@ -14,7 +14,7 @@ from attnmask.auditing.report.verdict import Verdict
 from tests.zoo import styles
 
 PLANTED: list[tuple[type[Any], str, str]] = [
-    (styles.MaskedBehind, "padding leak", "weights are masked behind the softmax"),
+    (styles.MaskedBehind, "padding leak", "weights are masked after the softmax"),
     (styles.MaskKept, "earlier calls matter", "something of an earlier call is kept"),
     (styles.GrowingBuffer, "earlier calls matter", "something of an earlier call is kept"),
     (styles.RefusedInHalf, "additive constant", "without overflow"),

@@ -1,6 +1,6 @@
-"""Does this model obey its mask? Probes from outside, recordings from inside, and a report that proves what it says.
+"""Audit whether a model obeys its attention mask: ``audit`` runs probes, and ``trace`` records attention calls.
 
-``audit`` and ``trace`` are the way in; torch is imported when they are called.
+torch is imported only when one of them is called.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from attnmask.auditing.global_state import global_state_kept, model_kept
+from attnmask.auditing.global_state import global_state_restored, model_state_restored
 from attnmask.calls import public
 from attnmask.errors import ArgumentError, AttnMaskError
 from attnmask.mask.arguments import flag, instance_of, shown
@@ -33,30 +33,31 @@ def audit(
     redraw: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Find out whether a model obeys the mask it is given and the one it declares.
+    """Audit whether a model obeys the attention mask that it is given and the masks that it declares.
 
-    The model is copied; its weights stay as they are unless ``redraw`` says that they mean nothing. Each probe
-    measures how much a legal change does (its power) and how much rounding does, and judges relative to both.
+    The audit runs on a copy of the model; the weights are unchanged unless ``redraw`` is True. Each probe compares
+    outputs that must be equal. It judges the difference relative to that of a legal change of the input (the power)
+    and to that of rounding (the noise).
 
     Args:
-        model: an nn.Module that takes ``input_ids`` and ``attention_mask``; or text: the folder of a saved model, a
-            model type of transformers (made tiny), or ``module:function`` that returns a module.
-        mask: what the model is declared to obey beside padding, for all layers or one for each, such as ``causal()``.
-            A config of transformers declares its own.
-        mode: of a model type: "causal", "masked", "seq2seq", "base" or "classification".
-        forward: ``forward(input_ids=, attention_mask=)``, a function that calls this model as it is called in use and
-            returns the outputs of the tokens, where the model takes or returns something else. While it runs, the
-            audited copy stands in for the model.
-        probes: names of those to run; all if left out.
-        expect: exceptions that are meant, from a probe or a padding to why, such as {"left_padding": "shifted"}.
-        redraw: draw all weights anew, large enough for masks to show: for models that are not trained.
-        progress: called with probes done and in all.
+        model: an nn.Module that takes ``input_ids`` and ``attention_mask``; or a string: the folder of a saved model, a
+            model type of transformers (built tiny), or ``module:function`` that returns a module.
+        mask: the declared mask without padding, for all layers or one per layer, such as ``causal()``. For a
+            transformers model the default is the mask that its config declares.
+        mode: mode of a model type: "causal", "masked", "seq2seq", "base" or "classification".
+        forward: a function ``forward(input_ids=, attention_mask=)`` that calls the model as in use and returns the
+            outputs of the tokens, for a model with other arguments or outputs. While it runs, the model is replaced
+            by the audited copy.
+        probes: names of the probes to run; all if left out.
+        expect: intended exceptions: reasons by probe or by side of padding, such as {"left_padding": "shifted"}.
+        redraw: draw all weights anew, large enough that a wrong mask changes the outputs; for untrained models.
+        progress: called with the number of probes done and the total.
 
     Returns:
         A Report: ``report.bugs``, ``report.exit_code``, ``print(report)``.
 
     Raises:
-        ArgumentError: no such model, mode or probe, or a model that does not run on a plain text.
+        ArgumentError: an unknown model, mode or probe, or a model that does not run on a text without padding.
 
     Source: attnmask.
 
@@ -64,24 +65,24 @@ def audit(
     >>> report.exit_code, report.verdicts
     (0, {'future leak': <Verdict.OK: 'ok'>})
     """
-    from attnmask.auditing.run_probes import check_options, report_of
-    from attnmask.auditing.subject.subject_from_name import quiet, subject_from_text, subject_of
+    from attnmask.auditing.run_probes import audit_subject, check_options
+    from attnmask.auditing.subject.subject_from_name import quiet, subject_from_model, subject_from_text
 
     if isinstance(model, str) and forward is not None:
         raise ArgumentError("forward= calls a model", where="audit(forward=)", fix="give that model, not its name")
     if not isinstance(model, str) and not (isinstance(mode, str) and mode == ""):
-        fix = "leave it out: a mode is of a model type, of which several models can be made"
+        fix = "leave it out: a mode selects one of the models of a model type"
         raise ArgumentError(f"mode is {shown(mode)}, and a model is given", where="audit(mode=)", fix=fix)
     _check_options(mask, mode, forward, probes, expect, redraw, progress)
     check_options(probes, expect or {})
-    with global_state_kept():
+    with global_state_restored():
         with quiet():
             subject = (
                 subject_from_text(model, mode, mask, redraw)
                 if isinstance(model, str)
-                else subject_of(model, mask, forward, redraw_weights=redraw)
+                else subject_from_model(model, mask, forward, redraw_weights=redraw)
             )
-        return report_of(subject, probes, expect, progress)
+        return audit_subject(subject, probes, expect, progress)
 
 
 def _check_options(mask: Any, mode: Any, forward: Any, probes: Any, expect: Any, redraw: Any, progress: Any) -> None:
@@ -90,33 +91,33 @@ def _check_options(mask: Any, mode: Any, forward: Any, probes: Any, expect: Any,
     for name, value in (("forward", forward), ("progress", progress)):
         if value is not None and not callable(value):
             raise ArgumentError(f"{name} is {shown(value)}", where=f"audit({name}=)", fix="give a function")
-    if isinstance(probes, str) or not _all_of(str, probes):
+    if isinstance(probes, str) or not _is_list_of(str, probes):
         fix = 'give a list of names, such as ["future leak"]'
         raise ArgumentError(f"probes is {shown(probes)}", where="audit(probes=)", fix=fix)
-    if expect is not None and not (isinstance(expect, Mapping) and _all_of(str, [*expect, *expect.values()])):
-        fix = 'give a dict from a probe or a padding to why, such as {"left_padding": "shifted"}'
+    if expect is not None and not (isinstance(expect, Mapping) and _is_list_of(str, [*expect, *expect.values()])):
+        fix = 'give a dict from a probe or a padding to the reason, such as {"left_padding": "shifted"}'
         raise ArgumentError(f"expect is {shown(expect)}", where="audit(expect=)", fix=fix)
-    if not (mask is None or isinstance(mask, Mask) or (_all_of(Mask, mask) and len(mask))):
+    if not (mask is None or isinstance(mask, Mask) or (_is_list_of(Mask, mask) and len(mask))):
         fix = "give a mask for all layers, or a list of one for each: causal(), or mask_from_text(text)"
         raise ArgumentError(f"mask is {shown(mask)}", where="audit(mask=)", fix=fix)
 
 
-def _all_of(kind: type, values: Any) -> bool:
+def _is_list_of(kind: type, values: Any) -> bool:
     return isinstance(values, list | tuple) and all(isinstance(value, kind) for value in cast(list[Any], values))
 
 
 @public
 def trace(model: nn.Module, batch: Mapping[str, Any]) -> Trace:
-    """Record what every attention of a model attends to on a batch, whatever computes it.
+    """Record which pairs every attention call of a model attends to on a batch, for any attention function.
 
     Args:
-        model: any module. batch: its keyword arguments.
+        model: any module. batch: keyword arguments of the module.
 
     Returns:
         A Trace, whose ``calls`` hold the layer's name and the pairs as a Plan.
 
     Raises:
-        ArgumentError: no module, or a batch on which it raises.
+        ArgumentError: ``model`` is not a module, or it raises on the batch.
 
     Source: attnmask.
 
@@ -132,11 +133,11 @@ def trace(model: nn.Module, batch: Mapping[str, Any]) -> Trace:
     instance_of(nn.Module, model, "model", "trace", "give an nn.Module")
     instance_of(Mapping, batch, "batch", "trace", 'give keyword arguments by name, such as {"input_ids": ids}')
     try:
-        with global_state_kept(), model_kept(model):
+        with global_state_restored(), model_state_restored(model):
             return recording.trace(model, batch)
     except AttnMaskError:
         raise
-    except Exception as error:  # whatever a model's own code raises
+    except Exception as error:  # a model's code may raise anything
         fix = "give the arguments that the model is called with"
         what = f"the model raises {type(error).__name__}: {error}"
         raise ArgumentError(what, where="trace(model, batch)", fix=fix) from error

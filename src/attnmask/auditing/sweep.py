@@ -1,4 +1,4 @@
-"""The audit of every text architecture that the installed transformers has, in parallel and resumable."""
+"""Audit every text architecture of the installed transformers, in parallel; an interrupted sweep can be resumed."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from attnmask.escapes import escaped
 from attnmask.files import write_whole
 
 MODES = ("causal", "masked", "seq2seq", "base")
-SECONDS = 90
-# A worker keeps what the code of every architecture holds on to.
-TASKS = 50
+SECONDS_PER_AUDIT = 90
+# Workers are replaced after so many tasks: imported model code and its caches stay in memory.
+TASKS_PER_WORKER = 50
 
 
 def entries(modes: Sequence[str] = MODES) -> list[tuple[str, str]]:
-    """(model type, mode) of every architecture that reads ids; its base model only where it has no other mode."""
+    """Return (model type, mode) of every architecture that reads ids; "base" only if it has no other mode."""
     from transformers import CONFIG_MAPPING
 
-    from attnmask.auditing.subject.subject_from_name import modes_of
+    from attnmask.auditing.subject.subject_from_name import available_modes
 
     found: list[tuple[str, str]] = []
     for model_type in sorted(cast(Any, CONFIG_MAPPING).keys()):
-        own = [mode for mode in modes_of(model_type) if mode in modes]
+        own = [mode for mode in available_modes(model_type) if mode in modes]
         heads = [mode for mode in own if mode != "base"]
         found += [(model_type, mode) for mode in heads or own if mode != "base" or _reads_ids(model_type)]
     return found
@@ -49,15 +49,15 @@ def _reads_ids(model_type: str) -> bool:
     try:
         model: Any = getattr(transformers, name if isinstance(name, str) else name[0])
         return "input_ids" in inspect.signature(model.forward).parameters
-    except Exception:  # its own dependencies are missing
+    except Exception:  # optional dependencies of the architecture are missing
         return False
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder of a sweep's reports, and refuse one in which a sweep could not keep them.
+    """Create the folder of a sweep's reports, and check that reports can be written to it and read from it.
 
     Raises:
-        ArgumentError: it cannot be made or written to, or holds what is no report.
+        ArgumentError: the folder cannot be created or written to, or holds an invalid report.
     """
     where = escaped(str(folder))
     try:
@@ -67,40 +67,44 @@ def check_folder(folder: Path) -> None:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ArgumentError(f"the folder of the reports cannot be used: {why}", where=where) from error
-    for _ in reports_of(folder):
+    for _ in read_reports(folder):
         pass
 
 
 def sweep(folder: Path, wanted: Sequence[tuple[str, str]], processes: int = 2) -> Iterator[tuple[int, str]]:
-    """Audit entries that the folder has no report of; one JSON file each.
+    """Audit the entries that have no report in the folder, and write one JSON file for each.
 
     Args:
-        folder: of the reports; made if it is missing. wanted: (model type, mode). processes: at once.
+        folder: folder of the reports; created if it does not exist. wanted: (model type, mode) of each entry.
+        processes: number of worker processes.
 
     Yields:
-        How many are done, and the name of the last.
+        The number of entries done, and the name of the last one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [entry for entry in wanted if not path_of(folder, *entry).exists()]
+    missing = [entry for entry in wanted if not report_path(folder, *entry).exists()]
     done = len(wanted) - len(missing)
-    for start in range(0, len(missing), processes * TASKS):
-        for entry in _all_of(folder, missing[start : start + processes * TASKS], processes):
+    for start in range(0, len(missing), processes * TASKS_PER_WORKER):
+        for entry in _audit_in_workers(folder, missing[start : start + processes * TASKS_PER_WORKER], processes):
             done += 1
             yield done, " ".join(entry)
 
 
-def _all_of(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
-    """Audit entries in fresh processes; those that a dying process takes with it, once more one by one."""
+def _audit_in_workers(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> Iterator[tuple[str, str]]:
+    """Audit entries in new processes, and retry those without a report one by one.
+
+    If a worker dies, for example for lack of memory, the pool fails all its pending entries.
+    """
     with _workers(processes) as pool:
-        with _interrupts_withheld():
-            futures = {pool.submit(_audited, folder, *entry): entry for entry in some}
+        with _interrupts_blocked():
+            futures = {pool.submit(_audit_to_file, folder, *entry): entry for entry in some}
         for future in as_completed(futures):
             if future.exception() is None:
                 yield futures[future]
     for entry in some:
-        path = path_of(folder, *entry)
+        path = report_path(folder, *entry)
         if not path.exists() and len(some) > 1:
-            yield from _all_of(folder, [entry], 1)
+            yield from _audit_in_workers(folder, [entry], 1)
         elif not path.exists():
             write_whole(path, json.dumps({"why": "its process died"}))
             yield entry
@@ -108,10 +112,10 @@ def _all_of(folder: Path, some: Sequence[tuple[str, str]], processes: int) -> It
 
 @contextmanager
 def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
-    """Fresh processes, which end at once where the sweep is interrupted, and with the process that began them."""
+    """Open a pool of new processes, which are killed if the sweep is interrupted, and exit if its process dies."""
     others = set(active_children())
-    # Forked workers would share what torch and its threads hold.
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    # Not forked: a fork copies locks that torch's threads may hold, but not the threads.
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_exit_with_parent)
     try:
         yield pool
     except BaseException:
@@ -126,8 +130,11 @@ def _workers(processes: int) -> Generator[ProcessPoolExecutor]:
 
 
 @contextmanager
-def _interrupts_withheld() -> Generator[None]:
-    """Processes that begin here never get the Ctrl-C of the terminal, which goes to all: the sweep ends them."""
+def _interrupts_blocked() -> Generator[None]:
+    """Start processes with SIGINT blocked, so that Ctrl-C reaches the sweep alone, which then kills its workers.
+
+    A terminal sends SIGINT to all processes of its group, and the signal mask is inherited.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -135,7 +142,7 @@ def _interrupts_withheld() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     def wait() -> None:
         parent = parent_process()
         if parent is not None:
@@ -145,16 +152,16 @@ def _end_with_parent() -> None:
     Thread(target=wait, daemon=True).start()
 
 
-def path_of(folder: Path, model_type: str, mode: str) -> Path:
-    """The report of an entry."""
+def report_path(folder: Path, model_type: str, mode: str) -> Path:
+    """Return the path of an entry's report."""
     return folder / f"{model_type}.{mode}.json"
 
 
-def reports_of(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
-    """Model type, mode, report; and why there is none.
+def read_reports(folder: Path) -> Iterator[tuple[str, str, Report | None, str]]:
+    """Yield (model type, mode, report, reason) for each file; the reason says why there is no report.
 
     Raises:
-        ArgumentError: a file of that name is no report.
+        ArgumentError: a file is not a report.
     """
     for path in sorted(folder.glob("*.json")):
         model_type, _, mode = path.stem.rpartition(".")
@@ -169,39 +176,39 @@ def _read(path: Path) -> tuple[Report | None, str]:
         values = json.loads(text)
         return (None, str(values["why"])) if "why" in values else (Report.from_json(text), "")
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        fix = "remove it, and it is made anew"
+        fix = "remove it, and the sweep makes a new one"
         raise ArgumentError(f"the file is no report: {error}", where=escaped(str(path)), fix=fix) from error
 
 
-def _audited(folder: Path, model_type: str, mode: str) -> None:
+def _audit_to_file(folder: Path, model_type: str, mode: str) -> None:
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGALRM, _too_slow)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGALRM, _raise_time_limit)
+    signal.alarm(SECONDS_PER_AUDIT)
     try:
-        text = _report(model_type, mode).to_json()
-    except _TooSlow:
-        text = json.dumps({"why": f"more than {SECONDS} s"})
-    except Exception as error:  # whatever a model's own code raises on a config that is not its usual one
+        text = _audit_type(model_type, mode).to_json()
+    except _TimeLimitExceeded:
+        text = json.dumps({"why": f"more than {SECONDS_PER_AUDIT} s"})
+    except Exception as error:  # a model's code may raise anything on an unusual config
         line = next(iter(str(error).strip().splitlines()), "")[:160]
         text = json.dumps({"why": f"its tiny copy does not run: {type(error).__name__}: {line}"})
     finally:
         signal.alarm(0)
-    write_whole(path_of(folder, model_type, mode), text)
+    write_whole(report_path(folder, model_type, mode), text)
 
 
-def _report(model_type: str, mode: str) -> Report:
-    from attnmask.auditing.run_probes import report_of
+def _audit_type(model_type: str, mode: str) -> Report:
+    from attnmask.auditing.run_probes import audit_subject
     from attnmask.auditing.subject.subject_from_name import quiet, subject_from_type
 
     with quiet(), warnings.catch_warnings():
-        return report_of(subject_from_type(model_type, mode))
+        return audit_subject(subject_from_type(model_type, mode))
 
 
-class _TooSlow(BaseException):
-    """No probe may take the end of its time for an error of the model."""
+class _TimeLimitExceeded(BaseException):
+    """A BaseException, so that a probe's ``except Exception`` does not take the time limit for a model's error."""
 
 
-def _too_slow(*_: Any) -> None:
-    raise _TooSlow
+def _raise_time_limit(*_: Any) -> None:
+    raise _TimeLimitExceeded

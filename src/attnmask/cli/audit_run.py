@@ -10,17 +10,17 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from attnmask.auditing import audit
 from attnmask.auditing.report.audit_report import Report
-from attnmask.auditing.report.html_page import html_of
-from attnmask.auditing.report.junit_xml import junit_of
+from attnmask.auditing.report.html_page import html_from_report
+from attnmask.auditing.report.junit_xml import junit_from_report
 from attnmask.auditing.report.terminal_text import print_report, print_sweep
-from attnmask.auditing.sweep import MODES, check_folder, entries, reports_of, sweep
+from attnmask.auditing.sweep import MODES, check_folder, entries, read_reports, sweep
 from attnmask.cli.command_exits import Terminal, model_code
 from attnmask.errors import ArgumentError, InputFileError
 from attnmask.escapes import escaped
 from attnmask.files import check_target, write_whole
 from attnmask.mask.parse_text import mask_from_text
 
-FORMS = {"json": Report.to_json, "junit": junit_of, "html": html_of}
+FORMS = {"json": Report.to_json, "junit": junit_from_report, "html": html_from_report}
 
 
 def audit_one(
@@ -92,7 +92,7 @@ def audit_all(folder: Path, processes: int, mode: str) -> int:
         task = bar.add_task("audit", total=len(wanted))
         for done, name in sweep(folder, wanted, processes):
             bar.update(task, completed=done, description=name)
-    return print_sweep(list(reports_of(folder)), Terminal())
+    return print_sweep(list(read_reports(folder)), Terminal())
 
 
 def _bar() -> Progress:

@@ -50,11 +50,11 @@ def draw(
 
 
 def _draw_layers(model: str, out: Path | None) -> None:
-    from attnmask.auditing.recording.model_traces import plans_of_model
+    from attnmask.auditing.recording.model_traces import plans_from_model
     from attnmask.drawing import save_images, text_from_plan
 
     with model_code(model):
-        plans = plans_of_model(model)
+        plans = plans_from_model(model)
     if out is None:
         _show("\n\n".join(f"{layer}\n{text_from_plan(plan)}" for layer, plan in plans.items()))
     else:

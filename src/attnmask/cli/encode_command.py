@@ -31,12 +31,12 @@ def encode(
     check_output(out)
 
     from attnmask import hf
-    from attnmask.hf.inference.encoding import BatchOrder, Empty
+    from attnmask.hf.inference.encoding import BatchOrder, EmptyTextPolicy
     from attnmask.hf.inference.pooling import Pool
 
     if pool is not None:
         one_of(Pool, pool, "pool", "encode")
-    one_of(Empty, on_empty, "on_empty", "encode")
+    one_of(EmptyTextPolicy, on_empty, "on_empty", "encode")
     one_of(BatchOrder, batch_order, "batch_order", "encode")
     texts = read_texts(file, column, empty=on_empty == "zero")
     silence_bars_of_transformers()

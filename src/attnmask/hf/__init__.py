@@ -1,4 +1,4 @@
-"""Inside transformers: ``attn_implementation="attnmask"``, texts without padding, pooling, labels, token weights."""
+"""attnmask in transformers: ``attn_implementation="attnmask"``, packing, encoding, pooling, labels, token weights."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'attnmask.hf' has no attribute {name!r}")
-    # No module here bears the name of a function: importing it would put the module in the function's place.
+    # No module may have the name of a public function: importing it would overwrite the function with the module.
     return attribute_of(f"attnmask.hf.{_HOMES[name]}", name)
 
 

@@ -1,4 +1,4 @@
-"""What is done to an object while anybody uses it: by the first to come, and undone by the last to leave."""
+"""Change an object when its first user enters, and undo the change when its last user leaves."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class _Use:
     users: int = 0
 
 
-class Sharing:
-    """Uses of objects by several threads at once.
+class SharedChanges:
+    """Temporary changes of objects that several threads may use at once.
 
-    >>> sharing, undo = Sharing(), ExitStack()
+    >>> sharing, undo = SharedChanges(), ExitStack()
     >>> _ = undo.callback(print, "undone")
     >>> with sharing.using("object", lambda: undo.pop_all()):
     ...     with sharing.using("object", lambda: ExitStack()):
@@ -34,10 +34,11 @@ class Sharing:
 
     @contextmanager
     def using(self, key: Hashable, prepare: Callable[[], ExitStack]) -> Generator[None]:
-        """Use an object.
+        """Change an object, or join its current users.
 
         Args:
-            key: which. prepare: called by the first; returns what undoes it.
+            key: identifies the object. prepare: called for the first user; changes the object and returns what undoes
+                the change.
         """
         with self._lock:
             if key not in self._uses:

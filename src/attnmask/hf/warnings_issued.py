@@ -1,4 +1,4 @@
-"""The warnings of this folder: what was not done as asked, or not as fast, each under a name that can be filtered."""
+"""The warning classes of ``attnmask.hf``, each of which can be filtered by its class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class TruncationWarning(Copied, UserWarning):
     """Texts were cut at max_length.
 
     Attributes:
-        count: number of texts cut. first: index of the first of them. max_length: tokens that were kept of each.
+        count: number of texts cut. first: index of the first of them. max_length: number of tokens kept of each.
     """
 
     def __init__(self, count: int, first: int, max_length: int, total: int) -> None:
@@ -20,10 +20,10 @@ class TruncationWarning(Copied, UserWarning):
 
 
 class WordNotFoundWarning(Copied, UserWarning):
-    """Words with a weight occur in no text, or only in what was cut off.
+    """Weighted words occur in no text, or only in the part that was cut off.
 
     Attributes:
-        words: those words, as they were given.
+        words: those words.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -32,48 +32,50 @@ class WordNotFoundWarning(Copied, UserWarning):
 
 
 class UnknownMaskWarning(Copied, UserWarning):
-    """A mask function is none of those that transformers builds; it was evaluated at every pair.
+    """A mask function is not one that transformers builds; it was evaluated at every pair.
 
     Attributes:
         name: qualified name of the function.
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"the mask function {name} is unknown: it is exact all the same, evaluated at every pair")
+        super().__init__(
+            f"the mask function {name} is unknown: it was evaluated at every pair, which is exact but slow"
+        )
         self.name = name
 
 
 class MaterializedMaskWarning(Copied, UserWarning):
-    """A model takes its mask apart, so the pairs were written out: exact, but queries x keys.
+    """A model computes with its mask, so that it was converted to bools: exact, but of size queries x keys.
 
     Attributes:
-        operation: what the model did to the mask.
+        operation: the operation that the model applied to the mask.
     """
 
     def __init__(self, operation: str) -> None:
-        super().__init__(f"this model does {operation} to its mask: it is exact all the same, all pairs written out")
+        super().__init__(f"this model applies {operation} to its mask: it was converted to bools, exact but slower")
         self.operation = operation
 
 
 class OwnAttentionWarning(Copied, UserWarning):
-    """A model asks no AttentionInterface: ``attn_implementation="attnmask"`` was taken for "eager".
+    """A model does not use the AttentionInterface: "eager" was set instead of ``attn_implementation="attnmask"``.
 
     Attributes:
-        model: name of its class.
+        model: name of the model's class.
     """
 
     def __init__(self, model: str) -> None:
         super().__init__(
-            f'{model} runs attention of its own: attn_implementation="attnmask" does nothing for it, "eager" was set'
+            f'{model} has its own attention code: attn_implementation="attnmask" has no effect, "eager" was set'
         )
         self.model = model
 
 
 class UntestedVersionWarning(Copied, UserWarning):
-    """transformers is of a version with which attnmask is not tested.
+    """attnmask is not tested with the installed version of transformers.
 
     Attributes:
-        found: its version. tested: the minor versions that are tested.
+        found: the installed version. tested: the minor versions that are tested.
     """
 
     def __init__(self, found: str, tested: Sequence[str]) -> None:

@@ -7,13 +7,13 @@ import pytest
 junitparser = pytest.importorskip("junitparser")
 
 from attnmask.auditing.report.audit_report import Report  # noqa: E402
-from attnmask.auditing.report.junit_xml import junit_of  # noqa: E402
+from attnmask.auditing.report.junit_xml import junit_from_report  # noqa: E402
 from attnmask.auditing.report.verdict import Finding, Verdict  # noqa: E402
 from tests.auditing.report.reports import SCRIPT, full_report, report_of  # noqa: E402
 
 
 def suite_of(report: Report) -> junitparser.TestSuite:
-    (suite,) = junitparser.JUnitXml.fromstring(junit_of(report).encode())
+    (suite,) = junitparser.JUnitXml.fromstring(junit_from_report(report).encode())
     return suite
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from attnmask.auditing.report.html_page import html_of
+from attnmask.auditing.report.html_page import html_from_report
 from tests.auditing.report.reports import SCRIPT, full_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -54,7 +54,7 @@ class Visit:
 @pytest.fixture
 def visit(browser: playwright.Browser, tmp_path: Path) -> Iterator[Visit]:
     file = tmp_path / "report.html"
-    file.write_text(html_of(full_report()))
+    file.write_text(html_from_report(full_report()))
     visit = Visit(browser, file)
     yield visit
     assert visit.said == []

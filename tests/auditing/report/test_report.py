@@ -11,7 +11,7 @@ from rich.console import Console
 
 import attnmask as am
 from attnmask.auditing.report.audit_report import Report
-from attnmask.auditing.report.summary import bugs_of, headline, text_of
+from attnmask.auditing.report.summary import bug_groups, headline, text_from_report
 from attnmask.auditing.report.terminal_text import print_report, print_sweep
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.errors import ArgumentError
@@ -79,18 +79,18 @@ def test_extra_and_missing_pairs_are_counted_and_a_bound_forgives_missing_ones()
 
 
 def test_bugs_whose_layer_is_known_come_first() -> None:
-    assert next((bug.probe, bug.first.since) for bug in bugs_of(full_report())) == ("padding leak", "layers.1")
+    assert next((bug.probe, bug.first.since) for bug in bug_groups(full_report())) == ("padding leak", "layers.1")
 
 
 def test_a_place_names_what_is_wrong_and_what_is_not() -> None:
-    known, *_, other = bugs_of(full_report())
+    known, *_, other = bug_groups(full_report())
     assert known.where == "padding left/right, implementation sdpa (not eager)"
     # The cell that is fine differs in the implementation, too.
     assert other.where == "padding hole"
 
 
 def test_the_text_says_what_since_when_why_where_and_how_to_reproduce() -> None:
-    text = text_of(full_report())
+    text = text_from_report(full_report())
     for part in ("3 bugs in 4 cells", "pads change tokens", "layers.1; 1 of 3 layers", "no mask arrives", SCRIPT):
         assert part in text
     assert "an output is not finite" in text
@@ -98,8 +98,8 @@ def test_the_text_says_what_since_when_why_where_and_how_to_reproduce() -> None:
 
 def test_the_text_of_a_model_that_could_not_be_audited_says_why() -> None:
     report = report_of(Finding("gradients", Verdict.COULD_NOT_RUN, "RuntimeError: no such shape"))
-    assert "could not be audited" in text_of(report)
-    assert "no such shape" in text_of(report)
+    assert "could not be audited" in text_from_report(report)
+    assert "no such shape" in text_from_report(report)
 
 
 def test_the_headline_counts_only_probes_that_looked() -> None:
@@ -138,11 +138,11 @@ def test_a_bug_takes_a_screen() -> None:
     report = am.audit(skipping(), mask=am.full(), redraw=True)
     assert report.exit_code == 1
     assert len(printed(report, width=120).splitlines()) <= 50
-    assert {(bug.probe, bug.first.since) for bug in bugs_of(report) if bug.first.since} == {
+    assert {(bug.probe, bug.first.since) for bug in bug_groups(report) if bug.first.since} == {
         ("padding leak", "layers.0.self_attn"), ("padding inequality", "layers.0.self_attn"),
     }  # fmt: skip
-    assert all("batch 1 (not 2)" in bug.where for bug in bugs_of(report) if bug.first.since)
-    assert [(mask.layer, mask.extra) for mask in bugs_of(report)[0].layers] == [
+    assert all("batch 1 (not 2)" in bug.where for bug in bug_groups(report) if bug.first.since)
+    assert [(mask.layer, mask.extra) for mask in bug_groups(report)[0].layers] == [
         ("layers.0.self_attn", 91), ("layers.1.self_attn", 91),
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 from attnmask.auditing import audit
 from attnmask.auditing.measure.differences import Comparison
 from attnmask.auditing.report.audit_report import Report
-from attnmask.auditing.report.reproduction import script_of
+from attnmask.auditing.report.reproduction import comparison_script
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.auditing.subject.audited_model import Run, plain_inputs
 from attnmask.auditing.subject.subject_from_name import subject_from_type
@@ -47,7 +47,7 @@ def test_the_longest_reproduction_is_short() -> None:
     subject = subject_from_type("gpt2")
     assert subject.source[-1] == "model.double()"
     whole = Run(plain_inputs(subject), "eager")
-    script = script_of(subject, Comparison.at(whole, replace(whole, chunks=(5,)), [(0, 0)]))
+    script = comparison_script(subject, Comparison.at(whole, replace(whole, chunks=(5,)), [(0, 0)]))
     assert len(script.splitlines()) <= 20
 
 

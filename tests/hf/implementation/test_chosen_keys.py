@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import attnmask as am
 from attnmask.errors import UnsupportedModelError
-from attnmask.hf.implementation.chosen_keys import narrowed_to_chosen
+from attnmask.hf.implementation.chosen_keys import narrow_to_chosen_keys
 from attnmask.hf.implementation.interface import attention_forward
 from attnmask.hf.implementation.model_mask import ModelMask
 from attnmask.hf.models.tiny_models import tiny_inputs, tiny_model
@@ -94,7 +94,7 @@ def test_the_pairs_that_stay_are_those_of_the_mask_whose_key_was_chosen(seed: in
     given = {"indices": by_key, "block_indices": by_block}
     dense = np.broadcast_to(mask.plan.to("dense"), (batch, 1, queries, keys))
     for used in (["indices"], ["block_indices"], ["indices", "block_indices"]):
-        plan = narrowed_to_chosen(layer_of_blocks(size), query, mask, {name: given[name] for name in used}).plan
+        plan = narrow_to_chosen_keys(layer_of_blocks(size), query, mask, {name: given[name] for name in used}).plan
         got = np.broadcast_to(plan.to("dense"), (batch, groups * per_group, queries, keys))
         for b, h, q, k in np.ndindex(got.shape):
             wanted = bool(dense[b, 0, q, k])
@@ -116,7 +116,7 @@ def test_the_pairs_that_stay_are_those_of_the_mask_whose_key_was_chosen(seed: in
 def test_a_choice_that_does_not_fit_is_refused(layer: nn.Module, given: dict[str, Tensor]) -> None:
     mask = ModelMask.of(am.compile(am.causal(), q=4))
     with pytest.raises(UnsupportedModelError, match="the layer chose"):
-        narrowed_to_chosen(layer, torch.zeros(1, 2, 4, 8), mask, given)
+        narrow_to_chosen_keys(layer, torch.zeros(1, 2, 4, 8), mask, given)
 
 
 class Layer(nn.Module):
@@ -130,5 +130,5 @@ def test_what_a_layer_gives_by_a_name_that_is_not_known_is_refused_and_what_is_h
     x, mask = torch.randn(1, 2, 4, 8), ModelMask.of(am.compile(am.causal(), q=4))
     out = Layer()(x, mask, None, somebodys_own=3, position_ids=torch.arange(4)[None])
     assert torch.equal(out, Layer()(x, mask, None))
-    with pytest.raises(UnsupportedModelError, match="gives its attention distance, which is not known here"):
+    with pytest.raises(UnsupportedModelError, match="passes distance to its attention, which attnmask does not"):
         Layer()(x, mask, 2.0)

@@ -29,7 +29,7 @@ def registered() -> None:
 )
 def test_a_model_that_asks_nobody_runs_as_under_eager_and_says_so(name: str) -> None:
     want = am.hf.tiny_model(name)
-    with pytest.warns(am.hf.OwnAttentionWarning, match="runs attention of its own") as caught:
+    with pytest.warns(am.hf.OwnAttentionWarning, match="has its own attention code") as caught:
         model = tf.AutoModel.from_config(tiny_config(name), attn_implementation="attnmask").eval()
     assert type(want).__name__ == caught[0].message.model
     model.load_state_dict(want.state_dict())

@@ -10,7 +10,7 @@ from torch import Tensor
 import attnmask as am
 from attnmask.errors import ArgumentError
 from attnmask.hf.inference.pooling import Pool, pool_packed
-from attnmask.hf.packing.packed_mask import Layout
+from attnmask.hf.packing.packed_mask import DocumentLayout
 
 MASKS = {
     "right": [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]],
@@ -104,7 +104,7 @@ def test_gradients_of_weights_are_true_at_0_too() -> None:
 
 def _packed(weights: Tensor | None = None) -> Tensor:
     # Rows of 5: documents of 3 and 1 with one place left, then one of 5.
-    layout = Layout(np.array([0, 0, 1]), np.array([0, 3, 0]), np.array([3, 1, 5]))
+    layout = DocumentLayout(np.array([0, 0, 1]), np.array([0, 3, 0]), np.array([3, 1, 5]))
     return am.hf.PackedMask.of(layout, weights)
 
 
@@ -130,7 +130,7 @@ def test_the_vector_has_the_dtype_of_the_hidden_states() -> None:
 @pytest.mark.parametrize(
     ("weights", "how", "message"),
     [
-        (torch.ones(2, 3), "cls", "one token has no weight"),
+        (torch.ones(2, 3), "cls", "which uses no weights"),
         (torch.ones(3), "mean", r"weights are \(3,\) torch.float32, attention_mask \(2, 3\)"),
         (torch.ones(2, 3, dtype=torch.int64), "mean", "torch.int64"),
         (torch.tensor([[1.0, 1, 1], [1, torch.nan, 1]]), "mean", r"weights\[1, 1\] is nan"),

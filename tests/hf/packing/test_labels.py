@@ -63,7 +63,7 @@ PACKED = am.hf.PackingCollator(Tokens(), row_tokens=4, order="arrival")(
         ([[5, 6, 7, 8], [5, 9, NONE, NONE]], PADDED, "causal-lm"),
         ([[NONE, NONE, 7, 8], [NONE, 9, NONE, NONE]], PADDED, "completion"),
         ([[NONE, 6, NONE, NONE], [NONE] * 4], PADDED, "masked-lm"),
-        ([[5, 6, NONE], [8, 9, 5]], PACKED, "causal-lm"),  # first tokens of a row are asked of nobody
+        ([[5, 6, NONE], [8, 9, 5]], PACKED, "causal-lm"),  # the first token of a row has no prediction
         ([[NONE, 6, NONE], [NONE, NONE, 5]], PACKED, "completion"),
         ([[5, NONE, 7], [8, NONE, 5]], PACKED, "masked-lm"),
     ],
@@ -72,7 +72,7 @@ def test_labels_that_fit_pass(labels: list[list[int]], mask: Tensor, task: str) 
     am.hf.check_labels(torch.tensor(labels), mask, task)
 
 
-CROSSING = "documents whose first label is asked of the document before: 1 of 3, the first is labels[0, 2] = 7"
+CROSSING = "documents whose first label is predicted from the previous one: 1 of 3, the first is labels[0, 2] = 7"
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ CROSSING = "documents whose first label is asked of the document before: 1 of 3,
             "causal-lm",
             "tokens without a label: 2 of 6, the first is labels[0, 1] = -100",
         ),
-        ([[5, NONE, NONE, NONE], [5, NONE, NONE, NONE]], PADDED, "completion", "no token is asked for"),
-        ([[NONE] * 4] * 2, PADDED, "masked-lm", "no token is asked for"),
+        ([[5, NONE, NONE, NONE], [5, NONE, NONE, NONE]], PADDED, "completion", "no token is a prediction target"),
+        ([[NONE] * 4] * 2, PADDED, "masked-lm", "no token is a prediction target"),
         ([[5, 6, 7], [8, 9, 5]], PACKED, "causal-lm", CROSSING),
         ([[5, 6, 7], [8, 9, 5]], PACKED, "completion", CROSSING),
         ([[5, NONE, NONE], [8, 9, 5]], PACKED, "causal-lm", "without a label: 1 of 6, the first is labels[0, 1]"),

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
-from attnmask.hf.packing.row_packing import Order, pack
+from attnmask.hf.packing.row_packing import RowOrder, pack
 from tests.hf.small_models import CONFIGS, LENGTHS, SCORED, SMALL, VOCABULARY
 
 # Lengths that leave no row of a window without a key: there eager attention in float64 has gradients of NaN.
@@ -89,7 +89,7 @@ def furthest(got: dict[str, Tensor], want: dict[str, Tensor]) -> float:
     return max(float((got[name] - want[name]).norm()) / max(float(want[name].norm()), least) for name in want)
 
 
-@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("order", list(RowOrder))
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_and_every_gradient_are_those_of_the_padded_step(name: str, order: str) -> None:
     model = model_of(name)
@@ -179,8 +179,8 @@ MOST_ROWS = {"first-fit-decreasing": 84, "arrival": 120, "apart": 200}  # 83.1 r
 
 
 @pytest.mark.parametrize("sides", [1, 2])
-@pytest.mark.parametrize("order", list(Order))
-def test_packing_puts_every_text_somewhere_and_none_over_another(order: Order, sides: int) -> None:
+@pytest.mark.parametrize("order", list(RowOrder))
+def test_packing_puts_every_text_somewhere_and_none_over_another(order: RowOrder, sides: int) -> None:
     lengths = np.random.default_rng(0).integers(1, 100, (200, sides))
     layouts = pack(lengths, 128, order)
     for side, layout in enumerate(layouts):
@@ -190,9 +190,9 @@ def test_packing_puts_every_text_somewhere_and_none_over_another(order: Order, s
         assert (ids >= 0).sum() == lengths[:, side].sum()
         assert ids.shape[1] <= 128
         assert len(ids) <= MOST_ROWS[order] * sides
-        if order is not Order.FIRST_FIT_DECREASING:
+        if order is not RowOrder.FIRST_FIT_DECREASING:
             assert (np.diff(layout.rows) >= 0).all()
-    if order is Order.APART:
+    if order is RowOrder.APART:
         assert layouts[0].rows.tolist() == list(range(200))
 
 

@@ -295,7 +295,7 @@ def test_batches_of_several_threads_may_hold_weights() -> None:
 
 def test_models_that_cannot_be_weighted_say_so() -> None:
     t5 = am.hf.tiny_model("t5")
-    with pytest.raises(UnsupportedModelError, match="has two texts"), am.hf.weighted(t5, torch.ones(1, 3)):
+    with pytest.raises(UnsupportedModelError, match="reads two texts"), am.hf.weighted(t5, torch.ones(1, 3)):
         pass
     mamba = am.hf.tiny_model("fnet")
     ids = torch.randint(5, 50, (1, 4))

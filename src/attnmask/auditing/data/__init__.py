@@ -1,1 +1,1 @@
-"""What a model is fed and how it is scored: collators and metrics."""
+"""Audits of data collators and of metrics."""

@@ -1,4 +1,4 @@
-"""Where the texts that a collator was given lie in the batch that it made."""
+"""Find the input texts of a collator in the batch that it returned."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from attnmask.conventions import BoolArray, IntArray
-from attnmask.hf.implementation.token_mask import tokens_of
+from attnmask.hf.implementation.token_mask import read_token_mask
 from attnmask.hf.packing.labels import IGNORED
 
-# A collator may mask or exchange some tokens of a text, not most of them.
-LEAST_ALIKE = 0.5
-# Labels of so many tokens are those of a model that learns all of them.
-MOST = 0.9
+# Minimum share of equal tokens for a text to be found: a collator may mask or replace some tokens, but not most.
+MIN_EQUAL_SHARE = 0.5
+# From this share of labelled tokens on, the labels are taken for those of a task that predicts every token.
+ALL_LABELLED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Place:
-    """A text in a batch: its number, its row, and where in the row it begins."""
+class TextPlace:
+    """The place of a text in a batch: number of the text, row, and first position in the row."""
 
     text: int
     row: int
@@ -29,11 +29,11 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Collated:
-    """A batch, and the texts it was made of.
+class CollatedBatch:
+    """A batch, and the texts from which a collator made it.
 
     Attributes:
-        batch: what the collator returned. texts: ids of each text. pad: the pad id. eos: with which texts end, or None.
+        batch: the result of the collator. texts: ids of each text. pad: the pad id. eos: the last id of texts, or None.
     """
 
     batch: Mapping[str, Any]
@@ -43,14 +43,15 @@ class Collated:
 
     @cached_property
     def ids(self) -> IntArray:
-        """Ids, int64 (B, T)."""
+        """Token ids, int64 (B, T)."""
         return _rows(self.batch["input_ids"])
 
     @cached_property
-    def places(self) -> list[Place]:
-        """Where the texts lie, those that are found; row by row and from left to right."""
+    def places(self) -> list[TextPlace]:
+        """Places of the texts that are found, row by row and from left to right."""
+        # Longest first: a short text could be found by chance inside the place of a longer one.
         free = np.ones(self.ids.shape, dtype=bool)
-        found: list[Place] = []
+        found: list[TextPlace] = []
         for number in sorted(range(len(self.texts)), key=lambda number: -len(self.texts[number])):
             place = self._place(number, free)
             if place is not None:
@@ -58,20 +59,20 @@ class Collated:
                 free[place.row, place.start : place.start + len(self.texts[number])] = False
         return sorted(found, key=lambda place: (place.row, place.start))
 
-    def _place(self, number: int, free: BoolArray) -> Place | None:
+    def _place(self, number: int, free: BoolArray) -> TextPlace | None:
         text, (rows, width) = self.texts[number], self.ids.shape
-        best, place = LEAST_ALIKE, None
+        best, place = MIN_EQUAL_SHARE, None
         for row in range(rows):
             for start in range(width - len(text) + 1):
                 stretch = slice(start, start + len(text))
-                alike = float((self.ids[row, stretch] == text).mean())
-                if alike > best and free[row, stretch].all():
-                    best, place = alike, Place(number, row, start)
+                equal_share = float((self.ids[row, stretch] == text).mean())
+                if equal_share > best and free[row, stretch].all():
+                    best, place = equal_share, TextPlace(number, row, start)
         return place
 
     @cached_property
     def owner(self) -> IntArray:
-        """The text of each position, int64 (B, T), -1 for padding."""
+        """Number of the text at each position, int64 (B, T), -1 at padding."""
         owner = np.full(self.ids.shape, -1)
         for place in self.places:
             owner[place.row, place.start : place.start + len(self.texts[place.text])] = place.text
@@ -84,7 +85,7 @@ class Collated:
 
     @cached_property
     def original(self) -> IntArray:
-        """Ids as the texts have them, 0 at padding, int64 (B, T)."""
+        """Ids of the original texts at their places, 0 at padding, int64 (B, T)."""
         ids = np.zeros(self.ids.shape, dtype=np.int64)
         for place in self.places:
             ids[place.row, place.start : place.start + len(self.texts[place.text])] = self.texts[place.text]
@@ -92,53 +93,54 @@ class Collated:
 
     @cached_property
     def mask(self) -> BoolArray | None:
-        """What the mask takes for tokens, bool (B, T); None if there is none on two axes."""
+        """Positions that the attention_mask marks as tokens, bool (B, T); None if there is no mask of two axes."""
         given = self.batch.get("attention_mask")
         if given is None or np.ndim(given) != 2:
             return None
-        return tokens_of(given, "audit_collator(collator)").numpy()
+        return read_token_mask(given, "audit_collator(collator)").numpy()
 
     @cached_property
     def labels(self) -> IntArray | None:
-        """Labels of tokens, int64 (B, T); None if there are none."""
+        """Labels of tokens, int64 (B, T); None if the batch has none."""
         given = self.batch.get("labels")
         labels = None if given is None or np.ndim(given) > 2 else _rows(given)
         return labels if labels is not None and labels.shape == self.ids.shape else None
 
     @property
-    def learns_all(self) -> bool:
-        """Whether the labels are those of a model that predicts every token, but for those that have none."""
+    def labels_every_token(self) -> bool:
+        """Whether the labels belong to a task that predicts every token, as a causal language model does."""
         if self.labels is None or not self.tokens.any():
             return False
         firsts = [(place.row, place.start) for place in self.places]
         inner = self.tokens.copy()
+        # First tokens of texts, and ends of texts, may be without a label in such a task too.
         inner[tuple(zip(*firsts, strict=True))] = False
         if self.eos is not None:
             inner &= self.original != self.eos
-        return bool((self.labels[inner] != IGNORED).mean() > MOST) if inner.any() else False
+        return bool((self.labels[inner] != IGNORED).mean() > ALL_LABELLED_SHARE) if inner.any() else False
 
     @property
-    def firsts_behind_another(self) -> list[Place]:
+    def later_in_row(self) -> list[TextPlace]:
         """Texts that follow another one in their row."""
         return [place for before, place in zip(self.places, self.places[1:], strict=False) if before.row == place.row]
 
     @cached_property
     def positions(self) -> IntArray | None:
-        """Positions, int64 (B, T); None if there are none."""
+        """Position ids, int64 (B, T); None if the batch has none."""
         given = self.batch.get("position_ids")
         return None if given is None else np.broadcast_to(_rows(given), self.ids.shape)
 
     @property
     def borders(self) -> set[int]:
-        """Where texts begin and end, of the rows one after the other."""
+        """Starts and ends of the texts in the flattened batch, as ``cu_seq_lens`` gives them."""
         width = self.ids.shape[1]
         begins = [place.row * width + place.start for place in self.places]
         ends = [begin + len(self.texts[place.text]) for begin, place in zip(begins, self.places, strict=True)]
         return {*begins, *ends}
 
     @property
-    def running_on(self) -> int:
-        """Texts whose positions do not count up from where those of the first text begin."""
+    def wrong_positions(self) -> int:
+        """Number of texts whose positions do not count up from the same start as those of the first text."""
         assert self.positions is not None
         begin = self.positions[self.places[0].row, self.places[0].start]
         wrong = 0
@@ -149,5 +151,5 @@ class Collated:
 
 
 def _rows(given: Any) -> IntArray:
-    """Numbers as int64 (B, T); what has one axis is one row."""
+    """Convert numbers to int64 (B, T); an array of one axis becomes one row."""
     return np.atleast_2d(np.asarray(given)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a data collator makes of texts: its mask, labels and positions must agree on what a token is."""
+"""Audit a data collator: its mask, labels and positions must agree on which positions are tokens."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from attnmask.auditing.data.collated_batches import MOST, Collated
-from attnmask.auditing.global_state import global_state_kept
+from attnmask.auditing.data.collated_batches import ALL_LABELLED_SHARE, CollatedBatch
+from attnmask.auditing.global_state import global_state_restored
 from attnmask.auditing.report.audit_report import Report
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.calls import public
@@ -22,7 +22,7 @@ from attnmask.mask.arguments import ids_per_position, position_count, shown
 WHERE = "audit_collator(collator)"
 LENGTHS = (9, 4, 7)
 FIRST_ID = 10
-BY_EOS = "padding is told by its id, and the id of padding is that of the end of text"
+BY_EOS = "padding is recognised by its id, and the pad id is also the id of the end of text"
 SHIFTED = "they are shifted by one already, and models of transformers shift them again"
 MASKED = "models of transformers look for borders in the positions only where there is no attention_mask"
 BORDERS = ("cu_seq_lens_q", "cu_seqlens")
@@ -38,16 +38,16 @@ def audit_collator(
     eos: int | None = None,
     examples: Sequence[Mapping[str, Any]] | None = None,
 ) -> Report:
-    """Find out whether a data collator tells tokens from padding, and documents of a row from each other.
+    """Audit whether a data collator separates tokens from padding, and the documents of a row from each other.
 
-    It is given three texts, which are then looked for in the batch that it returns. Whether texts are padded or packed
-    is read off the batch.
+    The collator gets three texts, which are then searched for in the batch that it returns. The batch itself shows
+    whether texts are padded or packed.
 
     Args:
-        collator: from a list of examples to a batch, with ``input_ids`` (B, T) and what it has of attention_mask,
+        collator: function from a list of examples to a batch with ``input_ids`` (B, T), and optionally attention_mask,
             labels (B, T), position_ids, cu_seq_lens_q and weights.
-        pad: id of padding. eos: id that ends every text, if one does.
-        examples: dicts with ``input_ids``, for a collator that needs more than ids; three texts of 9, 4 and 7 tokens
+        pad: pad id. eos: id that ends every text, if there is one.
+        examples: dicts with ``input_ids``, for a collator that needs other fields too; three texts of 9, 4 and 7 tokens
             if left out.
 
     Returns:
@@ -56,7 +56,7 @@ def audit_collator(
     Raises:
         ArgumentError: the collator raises, or its batch has no input_ids.
 
-    Source: transformers' DataCollatorForLanguageModeling, which tells padding by its id.
+    Source: transformers' DataCollatorForLanguageModeling, which recognises padding by its id.
 
     >>> def careless(examples):
     ...     longest = max(len(example["input_ids"]) for example in examples)
@@ -71,10 +71,10 @@ def audit_collator(
     started = time.perf_counter()
     given = [dict(example) for example in examples] if examples is not None else _texts(eos)
     texts = [np.asarray(example["input_ids"], dtype=np.int64) for example in given]
-    with global_state_kept():
-        collated = Collated(_batch_of(collator, given), texts, pad, eos)
+    with global_state_restored():
+        collated = CollatedBatch(_call_collator(collator, given), texts, pad, eos)
     findings = [_tokens(collated)]
-    if findings[0].verdict is Verdict.OK:  # where texts are cut nothing else can be told
+    if findings[0].verdict is Verdict.OK:  # the other checks need all texts to be whole
         findings += [finding for check in CHECKS for finding in check(collated)]
     shown = tuple(_with_script(finding, given, collated) for finding in findings)
     name = getattr(collator, "__name__", type(collator).__name__)
@@ -100,16 +100,16 @@ def _check_arguments(collator: Any, pad: Any, eos: Any, examples: Any) -> None:
 
 
 def _texts(eos: int | None) -> list[dict[str, Any]]:
-    """Texts without a common token but the last."""
+    """Make texts that have no token in common except the last one, if it is eos."""
     starts = [FIRST_ID + sum(LENGTHS[:i]) for i in range(len(LENGTHS))]
     ids = [list(range(start, start + length)) for start, length in zip(starts, LENGTHS, strict=True)]
     return [{"input_ids": text if eos is None else [*text[:-1], eos]} for text in ids]
 
 
-def _batch_of(collator: Collator, examples: list[dict[str, Any]]) -> Mapping[str, Any]:
+def _call_collator(collator: Collator, examples: list[dict[str, Any]]) -> Mapping[str, Any]:
     try:
         batch = collator([dict(example) for example in examples])
-    except Exception as error:  # whatever a person's own code raises
+    except Exception as error:  # a user's collator may raise anything
         raise ArgumentError(
             f"the collator raises {type(error).__name__}: {error}",
             where=WHERE,
@@ -120,8 +120,8 @@ def _batch_of(collator: Collator, examples: list[dict[str, Any]]) -> Mapping[str
     return batch
 
 
-def _with_script(finding: Finding, examples: list[dict[str, Any]], collated: Collated) -> Finding:
-    """A bug shows in what the batch holds at tokens, or not at tokens; ``script`` said how to ask for it."""
+def _with_script(finding: Finding, examples: list[dict[str, Any]], collated: CollatedBatch) -> Finding:
+    """Complete the script of a bug: the findings hold only the expression to print."""
     if finding.verdict is not Verdict.BUG:
         return finding
     plain = [{name: np.asarray(value).tolist() for name, value in example.items()} for example in examples]
@@ -137,26 +137,28 @@ def _with_script(finding: Finding, examples: list[dict[str, Any]], collated: Col
     return replace(finding, script="\n".join(lines))
 
 
-def _tokens(collated: Collated) -> Finding:
+def _tokens(collated: CollatedBatch) -> Finding:
     lost = set(range(len(collated.texts))) - {place.text for place in collated.places}
     return _judged("tokens of a batch", "texts that are not whole in the batch", len(lost), "rows('input_ids')")
 
 
-def _mask(collated: Collated) -> Iterator[Finding]:
+def _mask(collated: CollatedBatch) -> Iterator[Finding]:
     name, given = "mask of a batch", collated.batch.get("attention_mask")
     if collated.mask is not None:
         at_padding, missing = collated.mask & ~collated.tokens, ~collated.mask & collated.tokens
         shows = "(rows('attention_mask') != 0)[~tokens].sum()"
         yield _judged(name, "the mask is 1 at padding", int(at_padding.sum()), shows)
         shows = "(rows('attention_mask') == 0)[tokens].sum()"
-        yield _judged(name, "the mask is 0 at tokens", int(missing.sum()), shows, _by_eos(collated, missing))
+        yield _judged(
+            name, "the mask is 0 at tokens", int(missing.sum()), shows, _cause_if_eos_is_pad(collated, missing)
+        )
     elif given is None and not collated.tokens.all():
         yield _judged(name, "rows are padded, and there is no mask", int((~collated.tokens).sum()), "sorted(batch)")
     else:
         yield Finding(name, Verdict.NOT_APPLICABLE, "nothing is padded" if given is None else "it has other axes")
 
 
-def _labels(collated: Collated) -> Iterator[Finding]:
+def _labels(collated: CollatedBatch) -> Iterator[Finding]:
     names = ("labels at padding", "labels of tokens", "labels across documents")
     if collated.labels is None:
         yield from (Finding(name, Verdict.NOT_APPLICABLE, "there are no labels of tokens") for name in names)
@@ -165,8 +167,8 @@ def _labels(collated: Collated) -> Iterator[Finding]:
     shows = "(rows('labels') != -100)[~tokens].sum()"
     yield _judged(names[0], "padding has labels", int((has & ~collated.tokens).sum()), shows)
     yield from _labels_of_tokens(collated, collated.labels, names[1])
-    later = [(place.row, place.start) for place in collated.firsts_behind_another]
-    if not (later and collated.learns_all):
+    later = [(place.row, place.start) for place in collated.later_in_row]
+    if not (later and collated.labels_every_token):
         yield Finding(names[2], Verdict.NOT_APPLICABLE, "no row holds two texts whose tokens all have labels")
         return
     crossing = sum(bool(has[at]) for at in later)
@@ -174,23 +176,25 @@ def _labels(collated: Collated) -> Iterator[Finding]:
     yield _judged(names[2], "first tokens are asked of the document before", crossing, shows)
 
 
-def _labels_of_tokens(collated: Collated, labels: IntArray, name: str) -> Iterator[Finding]:
+def _labels_of_tokens(collated: CollatedBatch, labels: IntArray, name: str) -> Iterator[Finding]:
     has = (labels != IGNORED) & collated.tokens
     wrong = has & (labels != collated.original)
     following = np.roll(collated.original, -1, axis=1)
-    shifted = wrong.any() and bool((labels[wrong] == following[wrong]).mean() > MOST)
+    shifted = wrong.any() and bool((labels[wrong] == following[wrong]).mean() > ALL_LABELLED_SHARE)
     shows = "((rows('labels') != -100) & tokens & (rows('labels') != texts)).sum()"
     yield _judged(name, "labels that are not the text's tokens", int(wrong.sum()), shows, SHIFTED if shifted else "")
-    if collated.eos is not None and collated.learns_all:
+    if collated.eos is not None and collated.labels_every_token:
         ends = collated.tokens & (collated.original == collated.eos) & ~has
         shows = f"(rows('labels')[tokens & (texts == {collated.eos})] == -100).sum()"
-        yield _judged(name, "ends of text that are never learned", int(ends.sum()), shows, _by_eos(collated, ends))
+        yield _judged(
+            name, "ends of text that are never learned", int(ends.sum()), shows, _cause_if_eos_is_pad(collated, ends)
+        )
 
 
-def _documents(collated: Collated) -> Iterator[Finding]:
-    """What tells the texts of a row apart: borders, positions, or a mask of more than two axes."""
+def _documents(collated: CollatedBatch) -> Iterator[Finding]:
+    """Check what separates the texts of a row: their borders, positions, or a mask of more than two axes."""
     name, mask = "documents of a row", collated.batch.get("attention_mask")
-    together = len(collated.firsts_behind_another)
+    together = len(collated.later_in_row)
     if not together:
         yield Finding(name, Verdict.NOT_APPLICABLE, "no row holds two texts")
         return
@@ -200,7 +204,7 @@ def _documents(collated: Collated) -> Iterator[Finding]:
         yield _judged(name, "borders that are not those of the texts", len(wrong), f"batch[{borders!r}]")
     if collated.positions is not None:
         what = "texts whose positions do not count from their own beginning"
-        yield _judged(name, what, collated.running_on, "rows('position_ids')")
+        yield _judged(name, what, collated.wrong_positions, "rows('position_ids')")
     if borders is not None or hasattr(mask, "documents") or (mask is not None and np.ndim(mask) > 2):
         return
     if collated.positions is None:
@@ -209,7 +213,7 @@ def _documents(collated: Collated) -> Iterator[Finding]:
         yield _judged(name, "texts of a row that positions alone tell apart", together, "sorted(batch)", MASKED)
 
 
-def _weights(collated: Collated) -> Iterator[Finding]:
+def _weights(collated: CollatedBatch) -> Iterator[Finding]:
     known = {key: np.asarray(collated.batch[key]) for key in WEIGHTS if key in collated.batch}
     found = next((key for key, weights in known.items() if weights.shape == collated.ids.shape), None)
     if found is None:
@@ -220,7 +224,7 @@ def _weights(collated: Collated) -> Iterator[Finding]:
     yield _judged("weights at padding", "padding has weights", int(weighted.sum()), shows)
 
 
-def _by_eos(collated: Collated, at: BoolArray) -> str:
+def _cause_if_eos_is_pad(collated: CollatedBatch, at: BoolArray) -> str:
     told_by_id = collated.eos == collated.pad and bool((collated.original[at] == collated.eos).all())
     return BY_EOS if told_by_id else ""
 
@@ -230,4 +234,4 @@ def _judged(probe: str, what: str, count: int, shows: str, cause: str = "") -> F
     return Finding(probe, verdict, what, number=float(count), threshold=0.0, cause=cause, script=shows if count else "")
 
 
-CHECKS: tuple[Callable[[Collated], Iterator[Finding]], ...] = (_mask, _labels, _documents, _weights)
+CHECKS: tuple[Callable[[CollatedBatch], Iterator[Finding]], ...] = (_mask, _labels, _documents, _weights)

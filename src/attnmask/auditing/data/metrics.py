@@ -1,4 +1,4 @@
-"""What a metric makes of padding: predictions there must not count."""
+"""Audit a metric: predictions at padding must not count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnmask.auditing.global_state import global_state_kept
+from attnmask.auditing.global_state import global_state_restored
 from attnmask.auditing.report.audit_report import Report
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.calls import public
@@ -27,13 +27,13 @@ Labels = NDArray[np.int64]
 
 @public
 def audit_metric(metric: Callable[[Any], Mapping[str, Any]], *, classes: int = 7, shifts: bool = False) -> Report:
-    """Find out whether a metric counts predictions at padding, where labels are -100.
+    """Audit whether a metric counts predictions at padding, where labels are -100.
 
     Args:
-        metric: what transformers' Trainer takes as ``compute_metrics``: from an EvalPrediction, or a pair of logits
+        metric: a ``compute_metrics`` function of transformers' Trainer: from an EvalPrediction, or a pair of logits
             float32 (B, L, classes) and labels int64 (B, L), to numbers by name.
-        classes: what a label can be. shifts: whether it compares a prediction with the next label, as a causal
-            language model is scored.
+        classes: number of classes. shifts: whether the metric compares a prediction with the next label, as for a
+            causal language model.
 
     Returns:
         A Report: ``report.bugs``, ``report.exit_code``, ``print(report)``.
@@ -55,18 +55,22 @@ def audit_metric(metric: Callable[[Any], Mapping[str, Any]], *, classes: int = 7
     flag(shifts, "shifts", "audit_metric")
     started = time.perf_counter()
     logits, labels = _predictions(classes)
-    asked = labels != IGNORED
-    if shifts:  # the prediction at a place is of the next one
-        asked = np.append(asked[:, 1:], np.zeros((len(asked), 1), dtype=bool), axis=1)
-    elsewhere, there = (np.where((asked == kept)[..., None], logits, -logits) for kept in (True, False))
-    own, moved, legal = (_numbers(metric, one, labels) for one in (logits, elsewhere, there))
+    counted = labels != IGNORED
+    if shifts:  # a prediction counts if the next position has a label
+        counted = np.append(counted[:, 1:], np.zeros((len(counted), 1), dtype=bool), axis=1)
+    changed_at_padding, changed_at_tokens = (
+        np.where((counted == kept)[..., None], logits, -logits) for kept in (True, False)
+    )
+    own, at_padding, at_tokens = (
+        _numbers(metric, one, labels) for one in (logits, changed_at_padding, changed_at_tokens)
+    )
     wider = _numbers(metric, *_wider(logits, labels))
     findings = [
         finding
         for name in own
         for finding in (
-            _judged(f"predictions at padding change {name}", own[name], moved[name], legal[name]),
-            _judged(f"{name} of a padded batch is not that of its texts", own[name], wider[name], legal[name]),
+            _judged(f"predictions at padding change {name}", own[name], at_padding[name], at_tokens[name]),
+            _judged(f"{name} of a padded batch is not that of its texts", own[name], wider[name], at_tokens[name]),
         )
     ]
     findings = [replace(one, script=_script(classes)) if one.verdict is Verdict.BUG else one for one in findings]
@@ -94,7 +98,7 @@ def _script(classes: int) -> str:
 
 
 def _predictions(classes: int) -> tuple[Logits, Labels]:
-    """Some right, some wrong; every text padded."""
+    """Make predictions, about half of them right, for texts that are all padded."""
     chance = np.random.default_rng(0)
     labels = chance.integers(0, classes, (len(LENGTHS), WIDTH))
     logits = chance.normal(size=(*labels.shape, classes)).astype(np.float32)
@@ -105,7 +109,7 @@ def _predictions(classes: int) -> tuple[Logits, Labels]:
 
 
 def _wider(logits: Logits, labels: Labels) -> tuple[Logits, Labels]:
-    """The same texts with more padding."""
+    """Add padding to the texts."""
     more = ((0, 0), (0, WIDTH))
     return np.pad(logits, (*more, (0, 0))), np.pad(labels, more, constant_values=IGNORED)
 
@@ -115,17 +119,17 @@ def _numbers(metric: Callable[[Any], Mapping[str, Any]], logits: Logits, labels:
 
     where = "audit_metric(metric)"
     try:
-        with global_state_kept():
+        with global_state_restored():
             found = metric(EvalPrediction(predictions=logits.copy(), label_ids=labels.copy()))
         return {str(name): float(value) for name, value in found.items()}
-    except Exception as error:  # whatever a person's own code raises
+    except Exception as error:  # a user's metric may raise anything
         fix = "give a function of (logits (B, L, classes), labels (B, L)) that returns numbers by name"
         raise ArgumentError(f"the metric raises {type(error).__name__}: {error}", where=where, fix=fix) from error
 
 
-def _judged(what: str, own: float, other: float, legal: float) -> Finding:
+def _judged(what: str, own: float, other: float, at_tokens: float) -> Finding:
     size = max(abs(own), 1e-30)
-    number, power = abs(own - other) / size, abs(own - legal) / size
+    number, power = abs(own - other) / size, abs(own - at_tokens) / size
     measured: dict[str, Any] = {"number": number, "threshold": TIMES_ROUNDING, "power": power}
     if power <= TIMES_ROUNDING:
         return Finding(NAME, Verdict.NO_POWER, what, **measured)

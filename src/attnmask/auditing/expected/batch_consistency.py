@@ -1,4 +1,4 @@
-"""What is by design in one batch is so in all: a mask that is heeded in some of them is one that others leave out."""
+"""Report differences between batch sizes: if only one batch size ignores the mask, the cause is a bug."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from dataclasses import replace
 
 from attnmask.auditing.report.verdict import Finding, Verdict
 
-LEFT_OUT = "the mask is heeded in a batch of {other}, and left out in one of {own}"
+IGNORED_IN_ONE_BATCH = "the mask is applied in a batch of {other} and ignored in a batch of {own}"
 
 
-def unless_batches_differ(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Findings of one probe; what is excused in a batch of one size alone is a bug.
+def mark_inconsistent_batches(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Change findings of one probe from "by design" to "bug" if another batch size passes.
 
     >>> cells = [{"batch": "1"}, {"batch": "2"}]
     >>> verdicts = (Verdict.BY_DESIGN, Verdict.OK)
-    >>> for one in unless_batches_differ(Finding("p", v, "w", c, script="x") for v, c in zip(verdicts, cells)):
+    >>> for one in mark_inconsistent_batches(Finding("p", v, "w", c, script="x") for v, c in zip(verdicts, cells)):
     ...     print(one.verdict, one.cause)
-    bug the mask is heeded in a batch of 2, and left out in one of 1
+    bug the mask is applied in a batch of 2 and ignored in a batch of 1
     ok
     """
     found = list(findings)
     for finding in found:
-        others = [one for one in found if one.verdict is Verdict.OK and _beside(one) == _beside(finding)]
+        others = [
+            one
+            for one in found
+            if one.verdict is Verdict.OK and _cell_without_batch(one) == _cell_without_batch(finding)
+        ]
         if finding.verdict is Verdict.BY_DESIGN and finding.script and others:
-            cause = LEFT_OUT.format(other=others[0].cell["batch"], own=finding.cell["batch"])
+            cause = IGNORED_IN_ONE_BATCH.format(other=others[0].cell["batch"], own=finding.cell["batch"])
             yield replace(finding, verdict=Verdict.BUG, cause=cause)
         else:
             yield finding
 
 
-def _beside(finding: Finding) -> dict[str, str]:
+def _cell_without_batch(finding: Finding) -> dict[str, str]:
     return {name: value for name, value in finding.cell.items() if name != "batch"}

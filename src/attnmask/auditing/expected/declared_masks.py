@@ -1,4 +1,4 @@
-"""What a transformers config declares of every layer's mask, and how far tokens reach through all of them."""
+"""Read the masks that a transformers config declares for its layers, and compute which tokens reach which."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from attnmask.conventions import BoolArray
 from attnmask.mask.atoms import causal, chunked, full, window
 from attnmask.mask.expression import Mask, atoms_of
 
-# Tokens on which a mask shows what it is.
+# Number of tokens on which a declared mask is checked for causality.
 SAMPLE = 32
-# Kinds of layers that attend; the others mix tokens without a mask.
+# Names of layer types with full attention.
 FULL = ("full_attention", "attention", "global", "full", "dense")
 
 
 def layers_of_config(config: Any, is_causal: bool) -> list[Mask | None]:
-    """Masks by layer, without padding; None for a layer that mixes tokens by other means, or in a way not known here.
+    """Return the mask of each layer, without padding; None for a layer without attention or with an unknown mask.
 
     Args:
-        config: of a transformers model. is_causal: whether a token sees those before it alone.
+        config: config of a transformers model. is_causal: whether a token attends only to tokens before it.
     """
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     base = causal() if is_causal else full()
@@ -32,26 +32,30 @@ def layers_of_config(config: Any, is_causal: bool) -> list[Mask | None]:
         count = next((getattr(text, name) for name in _COUNTS if isinstance(getattr(text, name, None), int)), 1)
         every = _size(text, "sliding_window_pattern")
         if every is None:
-            return [_of_all(text, base)] * count
+            return [_mask_for_all_layers(text, base)] * count
         kinds = ["sliding_attention" if layer % every else "full_attention" for layer in range(1, count + 1)]
-    return [_of_kind(kind, text, base) for kind in kinds]
+    return [_mask_for_layer(kind, text, base) for kind in kinds]
 
 
 _KINDS = ("layer_types", "layers_block_type", "attention_layers")
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
-def _of_all(config: Any, base: Mask) -> Mask | None:
-    """A window that names no layers holds in all of them, unless a rule of the model's own says where."""
+def _mask_for_all_layers(config: Any, base: Mask) -> Mask | None:
+    """Return the mask for a config without layer types: a window applies to all layers.
+
+    None if the config has another attribute that limits the window to some layers.
+    """
     if any(getattr(config, name, None) for name in ("attention_window", "max_window_layers", "sliding_window_pattern")):
         return None
-    return _of_kind("sliding_attention" if _size(config, "sliding_window") else "full_attention", config, base)
+    return _mask_for_layer("sliding_attention" if _size(config, "sliding_window") else "full_attention", config, base)
 
 
-def _of_kind(kind: str, config: Any, base: Mask) -> Mask | None:
+def _mask_for_layer(kind: str, config: Any, base: Mask) -> Mask | None:
     if kind in FULL:
         return base
     size = _size(config, "sliding_window") or _size(config, "window_size")
+    # The window sizes of transformers include the query's own key.
     if kind in ("sliding_attention", "local") and size and base == causal():
         return window(left=size - 1, right=0)
     size = _size(config, "attention_chunk_size")
@@ -65,16 +69,20 @@ def _size(config: Any, name: str) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
-def reach_of(layers: Sequence[Mask | None] | None, length: int, tokens: Tensor | None = None) -> BoolArray | None:
-    """Which token can influence which through all layers: the product of their masks, each with the residual.
+def reach_through_layers(
+    layers: Sequence[Mask | None] | None, length: int, tokens: Tensor | None = None
+) -> BoolArray | None:
+    """Compute which token can influence which through all layers: the product of their masks, each plus the identity.
+
+    The identity is the residual connection, by which a token keeps what it has.
 
     Args:
-        layers: as above. length: tokens. tokens: (L,), 1 for one that is not padding.
+        layers: masks of the layers. length: number of tokens. tokens: (L,), 1 for a token, 0 for padding.
 
     Returns:
-        bool (L, L), queries x keys; None if a layer's mask is not known.
+        bool (L, L), queries x keys; None if the mask of a layer is unknown.
 
-    >>> reach_of([window(left=1, right=0)] * 2, 5)[4].astype(int)
+    >>> reach_through_layers([window(left=1, right=0)] * 2, 5)[4].astype(int)
     array([0, 0, 1, 1, 1])
     """
     if layers is None or any(mask is None for mask in layers):
@@ -89,11 +97,11 @@ def reach_of(layers: Sequence[Mask | None] | None, length: int, tokens: Tensor |
     return reach
 
 
-def length_of(layers: Sequence[Mask | None] | None) -> int:
-    """The number of tokens that the data of a declared mask are for; 0 if any will do.
+def required_length(layers: Sequence[Mask | None] | None) -> int:
+    """Return the number of tokens that a declared mask with data of its own needs; 0 if it fits any length.
 
     >>> from attnmask.mask.atoms import dense
-    >>> length_of([causal()]), length_of([causal() & dense([[1, 0], [1, 1]])])
+    >>> required_length([causal()]), required_length([causal() & dense([[1, 0], [1, 1]])])
     (0, 2)
     """
     masks = [mask for mask in layers or () if mask is not None]
@@ -102,15 +110,15 @@ def length_of(layers: Sequence[Mask | None] | None) -> int:
 
 
 def is_causal(mask: Mask) -> bool:
-    """Whether no token sees a later one."""
-    plan = compile(mask, q=length_of([mask]) or SAMPLE)
+    """Return whether no token attends to a later one."""
+    plan = compile(mask, q=required_length([mask]) or SAMPLE)
     return not np.triu(plan.to("dense"), 1).any()
 
 
-def counts_from_the_row(layers: Sequence[Mask | None] | None, length: int, start: int) -> bool:
-    """Whether a declared mask means something else for a text that begins at ``start`` of its row."""
+def depends_on_row_start(layers: Sequence[Mask | None] | None, length: int, start: int) -> bool:
+    """Return whether a declared mask changes for a text that starts at ``start`` of its row instead of at 0."""
     for mask in layers or ():
-        if mask is None or length_of([mask]):
+        if mask is None or required_length([mask]):
             return mask is not None
         whole, alone = (compile(mask, q=q).to("dense") for q in (length, length - start))
         if not np.array_equal(np.broadcast_to(whole[..., start:, start:], alone.shape), alone):

@@ -1,4 +1,4 @@
-"""What every layer attends to in a run, beside what it is declared to: the pictures of a report."""
+"""The received and the declared mask of a layer in one run, as drawn in a report."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from attnmask.compiler.plan import Plan
 
 @dataclass(frozen=True)
 class LayerMask:
-    """One call of attention, on rows of tokens.
+    """The masks of one attention call, restricted to queries that are tokens.
 
     Attributes:
-        layer: its name. expected, received: the pairs. is_exact: whether ``expected`` is known to the pair; else a
-            layer may attend to fewer.
+        layer: name of the layer. expected, received: the declared and the recorded pairs. is_exact: whether
+            ``expected`` is known exactly; if not, it is an upper bound.
     """
 
     layer: str
@@ -24,16 +24,16 @@ class LayerMask:
 
     @property
     def extra(self) -> int:
-        """Pairs that are attended to though they should not be."""
+        """Number of pairs that attend and should not."""
         return self.received.diff(self.expected).only_left.pairs
 
     @property
     def missing(self) -> int:
-        """Pairs that should be attended to and are not."""
+        """Number of pairs that should attend and do not."""
         return self.received.diff(self.expected).only_right.pairs if self.is_exact else 0
 
     def to_plain(self) -> dict[str, Any]:
-        """As values of JSON."""
+        """Convert to JSON values."""
         return {
             "layer": self.layer,
             "expected": self.expected.to_json(),
@@ -43,6 +43,6 @@ class LayerMask:
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> LayerMask:
-        """What ``to_plain`` gave."""
+        """Convert from the JSON values of ``to_plain``."""
         expected, received = (Plan.from_json(values[name]) for name in ("expected", "received"))
         return LayerMask(values["layer"], expected, received, values["is_exact"])

@@ -1,4 +1,4 @@
-"""Parts of models that mix tokens by other means than attention, and so know no mask."""
+"""Recognise model parts that mix tokens without attention, and therefore without a mask."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from torch import nn
 
 from attnmask.auditing.subject.audited_model import Subject
 
+# Substrings of the class names of modules -> how these mix tokens.
 NAMES = {
     "mamba": "state-space layers",
     "ssm": "state-space layers",
@@ -22,7 +23,7 @@ NAMES = {
     "conv2d": "convolutions",
     "conv": "convolutions",
 }
-# Model types whose own design mixes tokens in ways that no module's name tells.
+# Model types that mix tokens by design in ways that the names of their modules do not show.
 DESIGNS = {
     "cpmant": "all of a text is context that sees itself both ways, unless a span says otherwise",
     "funnel": "its encoder pools neighbouring tokens",
@@ -32,23 +33,24 @@ DESIGNS = {
     "unlimited_ocr": "tokens that are decoded one by one see a window of each other, those of one forward pass all",
     "xlnet": "its positions are relative to the length of the row, and its targets are permuted",
 }
-# Of what modules are called that send each token to some experts.
+# Substrings of the class names of mixture-of-experts modules.
 EXPERTS = ("expert", "moe", "router")
 
 
-def beside_attention(subject: Subject, padded: bool = True) -> str:
-    """What mixes tokens by design beside attention, in words; empty if nothing is known to.
+def mixing_beside_attention(subject: Subject, padded: bool = True) -> str:
+    """Describe what mixes tokens by design in addition to attention; empty if nothing known does.
 
     Args:
-        subject: whose model. padded: whether padding is in question: only that do layers without a mask explain.
+        subject: the subject. padded: whether the probe is about padding. Layers without a mask explain only leaks of
+            padding.
     """
     design = DESIGNS.get(getattr(subject.config, "model_type", ""), "")
-    mixers = mixers_of(subject.model) if padded else []
+    mixers = list_token_mixers(subject.model) if padded else []
     return design or (f"{', '.join(mixers)} mix tokens without a mask" if mixers else "")
 
 
 def coupled_by_design(model: nn.Module, train: bool) -> str:
-    """What couples the texts of a batch by design, in words; empty if nothing is known to.
+    """Describe what couples the texts of a batch by design; empty if nothing known does.
 
     >>> coupled_by_design(nn.BatchNorm1d(4), train=True)
     'statistics of the batch, in training: padding counts in them too'
@@ -60,10 +62,10 @@ def coupled_by_design(model: nn.Module, train: bool) -> str:
     return "experts of a limited capacity may be full of another text" if has_experts else ""
 
 
-def mixers_of(model: nn.Module) -> list[str]:
-    """What mixes tokens without attention, in words; empty if nothing is known to.
+def list_token_mixers(model: nn.Module) -> list[str]:
+    """Describe the modules that mix tokens without attention; empty if there are none.
 
-    >>> mixers_of(nn.Sequential(nn.Conv1d(4, 4, 3)))
+    >>> list_token_mixers(nn.Sequential(nn.Conv1d(4, 4, 3)))
     ['convolutions']
     """
     found = dict.fromkeys(kind for module in model.modules() if (kind := _kind(module)))
@@ -71,6 +73,7 @@ def mixers_of(model: nn.Module) -> list[str]:
 
 
 def _kind(module: nn.Module) -> str:
+    # A convolution of kernel size 1 is a linear layer per token.
     if isinstance(module, nn.Conv1d | nn.Conv2d) and max(module.kernel_size) == 1:
         return ""
     # GPT-2's Conv1D is a linear layer.

@@ -1,1 +1,1 @@
-"""How far two runs differ, and whether a difference means anything."""
+"""Measure how far two runs differ, and whether the difference is significant."""

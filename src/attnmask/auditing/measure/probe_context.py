@@ -1,4 +1,10 @@
-"""What probes share: the subject, how loud it is, and how a measurement becomes a finding."""
+"""The context that probes share: the subject, its sensitivity, and how a measurement becomes a finding.
+
+A probe calls ``ProbeContext.compare`` with a ``differences.Comparison``. If the difference exceeds the threshold of the
+subject's sensitivity, the context records the mask that each layer received (``recording.layer_sets``) and reports the
+first layer whose mask is wrong. If all layers are right, ``_explain`` looks for another cause, which may be by design.
+It also adds the reproduction script (``report.reproduction``).
+"""
 
 from __future__ import annotations
 
@@ -8,35 +14,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnmask.auditing.expected.layer_masks import LayerMask
-from attnmask.auditing.expected.token_mixers import beside_attention
-from attnmask.auditing.measure.differences import Comparison, Scale, scale_of
-from attnmask.auditing.recording.attention_calls import Call
-from attnmask.auditing.recording.layer_sets import Mismatch, calls_of, layer_masks, mismatches
-from attnmask.auditing.report.reproduction import script_of
+from attnmask.auditing.expected.token_mixers import mixing_beside_attention
+from attnmask.auditing.measure.differences import Comparison, Sensitivity, measure_sensitivity
+from attnmask.auditing.recording.attention_calls import AttentionCall
+from attnmask.auditing.recording.layer_sets import Mismatch, layer_masks, mismatches, record_calls
+from attnmask.auditing.report.reproduction import comparison_script
 from attnmask.auditing.report.verdict import CouldNotRunError, Finding, Verdict
-from attnmask.auditing.subject.absolute_positions import is_shift, padded_and_alone
+from attnmask.auditing.subject.absolute_positions import is_position_shift, padded_and_alone
 from attnmask.auditing.subject.audited_model import Run, Subject
-from attnmask.auditing.subject.probe_inputs import Padded
+from attnmask.auditing.subject.probe_inputs import PaddedBatch
 
-# What mixes tokens without a mask explains these; a cache must agree all the same.
 NEVER_FINITE = "the outputs are NaN or infinite, whatever is changed"
-SHORT = "weights are masked behind the softmax: what is dropped still counts in their sum"
-ABOUT_PADDING = ("padding leak", "padding inequality", "packed leak", "additive constant", "pooling reads padding")
+MASKED_AFTER_SOFTMAX = "weights are masked after the softmax: the dropped weights still count in their sum"
+# Only in these probes may layers that mix tokens without a mask explain a difference: a cache must agree even so.
+PADDING_PROBES = ("padding leak", "padding inequality", "packed leak", "additive constant", "pooling reads padding")
 
 
 @dataclass
-class Context:
-    """A subject under audit."""
+class ProbeContext:
+    """A subject under audit, with its sensitivity by (implementation, whether in training mode)."""
 
     subject: Subject
-    scales: dict[tuple[str, bool], Scale] = field(default_factory=dict[tuple[str, bool], Scale])
+    sensitivities: dict[tuple[str, bool], Sensitivity] = field(default_factory=dict[tuple[str, bool], Sensitivity])
 
-    def scale(self, implementation: str = "", train: bool = False) -> Scale:
-        """Power and noise under an implementation; measured once."""
+    def sensitivity(self, implementation: str = "", train: bool = False) -> Sensitivity:
+        """Return the power and noise of an implementation; they are measured once."""
         key = implementation, train
-        if key not in self.scales:
-            self.scales[key] = scale_of(self.subject, implementation, train)
-        return self.scales[key]
+        if key not in self.sensitivities:
+            self.sensitivities[key] = measure_sensitivity(self.subject, implementation, train)
+        return self.sensitivities[key]
 
     def compare(
         self,
@@ -44,74 +50,80 @@ class Context:
         comparison: Comparison,
         cell: Mapping[str, str],
         what: str,
-        batch: Padded | None = None,
-        scale: Scale | None = None,
+        batch: PaddedBatch | None = None,
+        sensitivity: Sensitivity | None = None,
     ) -> Finding:
-        """Run a comparison whose sides must be equal, and judge it; ``batch`` is that of the left side."""
+        """Run a comparison whose sides must be equal, and judge it.
+
+        Args:
+            probe: name of the probe. comparison: the two runs. cell: the settings that the probe varies.
+            what: what a difference means. batch: the padded batch of the left side, if its layers can be checked.
+            sensitivity: used instead of that of the subject.
+        """
         left = comparison.left
         try:
-            scale = scale or self.scale(left.implementation, left.train)
+            sensitivity = sensitivity or self.sensitivity(left.implementation, left.train)
             number = comparison.measured(self.subject)
         except CouldNotRunError as error:
             return Finding(probe, Verdict.COULD_NOT_RUN, str(error), cell)
-        if number == math.inf and comparison.never_finite(self.subject):
+        if number == math.inf and comparison.is_never_finite(self.subject):
             return Finding(probe, Verdict.COULD_NOT_RUN, NEVER_FINITE, cell)
-        measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
-        verdict = scale.verdict(number)
+        measured: dict[str, Any] = {"number": number, "threshold": sensitivity.threshold, "power": sensitivity.power}
+        verdict = sensitivity.verdict(number)
         if verdict is not Verdict.BUG:
             return Finding(probe, verdict, what, cell, **measured)
-        measured["script"] = script_of(self.subject, comparison)
+        measured["script"] = comparison_script(self.subject, comparison)
         measured["layers"] = self.layers(left, batch) if batch is not None else ()
         wrong = self.first_mismatch(left, batch) if batch is not None else None
         if wrong is not None:
             measured |= {"expected": wrong.expected, "received": wrong.received}
             return Finding(probe, verdict, what, cell, **measured, since=wrong.where, cause=wrong.cause)
-        verdict, since, cause = self._explained(probe, left, number, batch is not None)
+        verdict, since, cause = self._explain(probe, left, number, batch is not None)
         return Finding(probe, verdict, what, cell, **measured, since=since, cause=cause)
 
-    def _explained(self, probe: str, run: Run, number: float, padded: bool) -> tuple[Verdict, str, str]:
-        """Where every layer receives the declared mask: whether a difference is a bug, since which layer, and why."""
+    def _explain(self, probe: str, run: Run, number: float, padded: bool) -> tuple[Verdict, str, str]:
+        """Find the cause of a difference if every layer receives the declared mask: verdict, layer and cause."""
         if number == math.inf:
             return Verdict.BUG, "", f"the outputs of tokens are NaN or infinite{self.empty_rows(run)}"
-        short = self.short_sums(run) if padded else ""
+        short = self.layer_with_short_sums(run) if padded else ""
         if short:
-            return Verdict.BUG, short, SHORT
-        beside = beside_attention(self.subject, padded=probe in ABOUT_PADDING)
+            return Verdict.BUG, short, MASKED_AFTER_SOFTMAX
+        beside = mixing_beside_attention(self.subject, padded=probe in PADDING_PROBES)
         if beside:
             return Verdict.BY_DESIGN, "", f"attention is as declared; {beside}"
         return Verdict.BUG, "", "attention is as declared: something else mixes tokens" if padded else ""
 
     def empty_rows(self, run: Run) -> str:
-        """That some queries have nothing to attend to, if a layer shows it."""
+        """Describe that some queries attend to no key, if a layer has such queries."""
         empty = self.first_layer(run, lambda call: call.plan.empty_rows > 0)
-        return f": queries with nothing to attend to are, in {empty}, and what they are spreads" if empty else ""
+        return f": queries in {empty} attend to no key, and their outputs spread" if empty else ""
 
-    def short_sums(self, run: Run) -> str:
-        """The first layer that masks weights behind its softmax, so that what it drops still counts in their sum."""
-        return self.first_layer(run, lambda call: call.is_short)
+    def layer_with_short_sums(self, run: Run) -> str:
+        """Return the first layer that masks weights after its softmax, so that dropped weights count in the sum."""
+        return self.first_layer(run, lambda call: call.sums_below_one)
 
-    def first_layer(self, run: Run, is_so: Callable[[Call], bool]) -> str:
-        """The first layer of whose attention something is so; empty if none, or where it cannot be seen."""
+    def first_layer(self, run: Run, is_so: Callable[[AttentionCall], bool]) -> str:
+        """Return the first layer with an attention call that fulfils a condition; empty if none or not recordable."""
         try:
-            return next((call.layer or "model" for call in calls_of(self.subject, run) if is_so(call)), "")
-        except Exception:  # as below
+            return next((call.layer or "model" for call in record_calls(self.subject, run) if is_so(call)), "")
+        except Exception:  # as in first_mismatch
             return ""
 
-    def shifts(self, implementation: str) -> bool:
-        """Whether left padding moves absolute positions, and nothing else."""
+    def shifts_positions(self, implementation: str) -> bool:
+        """Return whether left padding shifts absolute positions, and has no other effect."""
         comparison, own = padded_and_alone(self.subject, "left", implementation, 2, "default")
-        return is_shift(self.subject, comparison, own, self.scale(implementation).threshold)
+        return is_position_shift(self.subject, comparison, own, self.sensitivity(implementation).threshold)
 
-    def first_mismatch(self, run: Run, batch: Padded) -> Mismatch | None:
-        """The first layer that receives another mask than declared; None if all are right, or cannot be seen."""
+    def first_mismatch(self, run: Run, batch: PaddedBatch) -> Mismatch | None:
+        """Return the first layer that receives another mask than declared; None if all are right or not recordable."""
         try:
             return next(mismatches(self.subject, run, batch), None)
-        except Exception:  # a model may refuse to be looked into; the black box has spoken already
+        except Exception:  # recording only adds a cause: the difference of the outputs has been measured already
             return None
 
-    def layers(self, run: Run, batch: Padded) -> tuple[LayerMask, ...]:
-        """What every layer attends to, for pictures; nothing where it cannot be seen."""
+    def layers(self, run: Run, batch: PaddedBatch) -> tuple[LayerMask, ...]:
+        """Return the masks of every layer, for pictures; empty if they are not recordable."""
         try:
             return tuple(layer_masks(self.subject, run, batch))
-        except Exception:  # as above
+        except Exception:  # as in first_mismatch
             return ()

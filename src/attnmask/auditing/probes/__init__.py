@@ -1,4 +1,4 @@
-"""The probes: one file each, one line here; the first tells whether calls must begin anew for the others."""
+"""The list of probes, one module each. The first finds out whether the model must be reset before each call."""
 
 from __future__ import annotations
 

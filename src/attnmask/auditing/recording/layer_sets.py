@@ -1,4 +1,10 @@
-"""The masks that layers really receive, beside those that are declared."""
+"""Compare the masks that layers receive with the declared masks.
+
+``record_calls`` records the attention calls of a run (``attention_calls``). ``mismatches`` compares each with the
+declared mask of its layer, combined with the padding of the batch, and yields the layers and heads that differ, with a
+likely cause; ``layer_masks`` yields both masks of every layer for the pictures of a report. Only queries that are
+tokens are compared, since the outputs at padding do not matter.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +17,9 @@ import numpy as np
 from torch import Tensor
 
 from attnmask.auditing.expected.layer_masks import LayerMask
-from attnmask.auditing.recording.attention_calls import Call, trace
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject
-from attnmask.auditing.subject.probe_inputs import Padded
+from attnmask.auditing.recording.attention_calls import AttentionCall, trace
+from attnmask.auditing.subject.audited_model import ModelKind, Run, Subject
+from attnmask.auditing.subject.probe_inputs import PaddedBatch
 from attnmask.compiler.plan import Plan, compile, plan_from_dense
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.expression import Mask
@@ -21,7 +27,13 @@ from attnmask.mask.expression import Mask
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A layer, maybe a head, that attends to other pairs than declared, on rows of tokens."""
+    """A layer, or one head of it, that attends to other pairs than declared.
+
+    Attributes:
+        layer: name of the layer. head: the head, or None if all heads differ. expected, received: the masks.
+        extra, missing: number of pairs that attend and should not, and that should and do not.
+        how: the recorded function. masked_after_softmax, too_small: as in AttentionCall.
+    """
 
     layer: str
     head: int | None
@@ -30,17 +42,17 @@ class Mismatch:
     extra: int
     missing: int
     how: str
-    behind: bool
+    masked_after_softmax: bool
     too_small: float | None = None
 
     @property
     def where(self) -> str:
-        """The layer, and the head where it is one alone."""
+        """The layer, and the head if not all differ."""
         return self.layer if self.head is None else f"{self.layer}, head {self.head}"
 
     @property
     def first(self) -> tuple[int, int, int, int]:
-        """The first pair (b, h, q, k) that is attended to though it should not be, or the other way round."""
+        """The first pair (b, h, q, k) that attends and should not; if none, the first that should and does not."""
         diff = self.received.diff(self.expected)
         found = diff.first_left or diff.first_right
         assert found is not None
@@ -49,14 +61,14 @@ class Mismatch:
 
     @property
     def cause(self) -> str:
-        """What the received mask looks like."""
+        """The likely cause, judged by the received mask."""
         if self.too_small is not None:
             return f"the additive constant {self.too_small:g} is too small to mask"
         return _cause(*np.broadcast_arrays(self.expected.to("dense"), self.received.to("dense")))
 
 
-def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
-    """What the attention of every layer attends to in a run."""
+def record_calls(subject: Subject, run: Run) -> tuple[AttentionCall, ...]:
+    """Record the attention calls of all layers in a run."""
 
     def forward(**batch: Any) -> Any:
         return subject.call(batch)
@@ -69,24 +81,24 @@ def calls_of(subject: Subject, run: Run) -> tuple[Call, ...]:
         subject.model.eval()
 
 
-def mismatches(subject: Subject, run: Run, batch: Padded) -> Iterator[Mismatch]:
-    """Where a layer attends to other pairs than its declared mask and the padding allow."""
-    for call in calls_of(subject, run):
-        yield from _mismatches_of(subject, call, batch.tokens)
+def mismatches(subject: Subject, run: Run, batch: PaddedBatch) -> Iterator[Mismatch]:
+    """Yield the layers and heads that attend to other pairs than the declared mask and the padding allow."""
+    for call in record_calls(subject, run):
+        yield from _call_mismatches(subject, call, batch.tokens)
 
 
-def layer_masks(subject: Subject, run: Run, batch: Padded) -> Iterator[LayerMask]:
-    """What every layer attends to in a run, beside what it should, on rows of tokens."""
-    for call in calls_of(subject, run):
-        sides = _sides(subject, call, batch.tokens)
+def layer_masks(subject: Subject, run: Run, batch: PaddedBatch) -> Iterator[LayerMask]:
+    """Yield the received and the declared mask of every layer in a run."""
+    for call in record_calls(subject, run):
+        sides = _expected_and_received(subject, call, batch.tokens)
         if sides is not None:
             expected, received, exact = sides
             declared, seen = (plan_from_dense(np.ascontiguousarray(side)) for side in (expected, received))
             yield LayerMask(call.layer, declared, seen, exact)
 
 
-def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mismatch]:
-    sides = _sides(subject, call, tokens)
+def _call_mismatches(subject: Subject, call: AttentionCall, tokens: Tensor) -> Iterator[Mismatch]:
+    sides = _expected_and_received(subject, call, tokens)
     if sides is None:
         return
     expected, received, exact = sides
@@ -99,26 +111,31 @@ def _mismatches_of(subject: Subject, call: Call, tokens: Tensor) -> Iterator[Mis
             plan_from_dense(np.ascontiguousarray(received[:, part])),
             *wrong,
             call.how,
-            call.behind,
+            call.masked_after_softmax,
             call.too_small if wrong[0] else None,
         )
 
 
-def _sides(subject: Subject, call: Call, tokens: Tensor) -> tuple[BoolArray, BoolArray, bool] | None:
-    """Declared and received pairs of a call on rows of tokens, and whether the declared ones are known to the pair."""
+def _expected_and_received(
+    subject: Subject, call: AttentionCall, tokens: Tensor
+) -> tuple[BoolArray, BoolArray, bool] | None:
+    """Return the declared and received pairs of a call, and whether the declared ones are exact.
+
+    None for a call of other lengths, such as one inside an image encoder.
+    """
     received = np.broadcast_to(call.plan.to("dense"), (len(tokens), *call.plan.shape[1:]))
     length = tokens.shape[1]
     kept = tokens.numpy()
     if received.shape[2:] == (length, length + 1):
-        received = received[..., :length]  # the last column is that of a sink
+        received = received[..., :length]  # the last column is a learnt sink, not a key
     if received.shape[2:] == (length, length):
         per_item = [_expected(subject, call.layer, length, int(item.argmax())) for item in kept]
         expected, exact = np.stack([one for one, _ in per_item]), per_item[0][1]
         rows = kept[:, None, :, None]
-    elif subject.kind is Kind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
+    elif subject.kind is ModelKind.ENCODER_DECODER and received.shape[2] == received.shape[3]:
         kept, expected, exact = np.ones((len(tokens), 1), dtype=bool), np.tri(received.shape[2], dtype=bool), False
         rows = np.ones((1, 1, 1, 1), dtype=bool)
-    elif subject.kind is Kind.ENCODER_DECODER and received.shape[3] == length:
+    elif subject.kind is ModelKind.ENCODER_DECODER and received.shape[3] == length:
         expected, exact = np.ones(received.shape[2:], dtype=bool), True
         rows = np.ones((1, 1, 1, 1), dtype=bool)
     else:
@@ -141,12 +158,13 @@ def _wrong_heads(expected: BoolArray, received: BoolArray, exact: bool) -> Itera
 
 
 def _expected(subject: Subject, layer: str, length: int, first: int) -> tuple[BoolArray, bool]:
-    """The declared mask of a layer (1, L, L), and whether it is known to the pair; else its bounds.
+    """Return the declared mask of a layer (1, L, L), and whether it is exact; if not, it is an upper bound.
 
     Args:
-        first: place of the first token. transformers counts chunks from it, as it does positions.
+        subject: the subject. layer: name of the layer. length: number of positions.
+        first: position of the first token. transformers counts chunks and positions from it.
     """
-    bound = np.tri(length, dtype=bool) if subject.kind is Kind.CAUSAL else np.ones((length, length), dtype=bool)
+    bound = np.tri(length, dtype=bool) if subject.kind is ModelKind.CAUSAL else np.ones((length, length), dtype=bool)
     if subject.span_rule is not None:
         bound[first:, first:] = compile(subject.span_rule.opened(length - first), q=length - first).to("dense")[0, 0]
     if subject.layers is None:
@@ -162,6 +180,7 @@ def _expected(subject: Subject, layer: str, length: int, first: int) -> tuple[Bo
     return expected, True
 
 
+# The first number in a module's name, such as 3 in "model.layers.3.self_attn", is that of its layer.
 def _number(layer: str) -> int:
     numbers = re.findall(r"(?<=\.)\d+(?=\.|$)", "." + layer)
     return int(numbers[0]) if numbers else 0
@@ -169,9 +188,9 @@ def _number(layer: str) -> int:
 
 def _cause(expected: BoolArray, received: BoolArray) -> str:
     rows: BoolArray = np.any(expected, -1, keepdims=True)
-    # A row that keeps all keys says nothing: inverted it keeps none, which a softmax turns into all.
-    telling: BoolArray = np.broadcast_to(rows & ~np.all(expected, -1, keepdims=True), expected.shape)
-    if np.any(telling) and np.all(received[telling] != expected[telling]):
+    # Rows that keep all keys do not count: inverted they keep none, and a softmax over none attends to all.
+    decisive: BoolArray = np.broadcast_to(rows & ~np.all(expected, -1, keepdims=True), expected.shape)
+    if np.any(decisive) and np.all(received[decisive] != expected[decisive]):
         return "the mask is inverted: it keeps what should be dropped"
     if bool((received | ~rows).all()):
         return "no mask arrives: every key is attended to"

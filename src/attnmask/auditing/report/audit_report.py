@@ -1,4 +1,8 @@
-"""The report of an audit: every finding, and what it comes to."""
+"""The report of an audit: all findings, and the verdict of each probe.
+
+``run_probes.audit_subject`` makes a Report of ``verdict.Finding`` objects. ``summary`` groups its findings and puts
+them into words, which ``terminal_text``, ``html_page`` and ``junit_xml`` show; this module writes and reads its JSON.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from attnmask.errors import ArgumentError
 
 SCHEMA = 1
 RESULTS = (Verdict.OK, Verdict.BUG, Verdict.BY_DESIGN)
-# What a probe comes to, where its cells differ: the first of these that any of them says.
+# If the cells of a probe have different verdicts, the probe has the first of these.
 ORDER = (
     Verdict.BUG, Verdict.COULD_NOT_RUN, Verdict.NO_POWER, Verdict.BY_DESIGN, Verdict.OK, Verdict.NOT_APPLICABLE,
 )  # fmt: skip
@@ -107,7 +111,7 @@ class Report:
                 "versions": self.versions,
                 "declared": self.declared,
                 "layers": [layer.to_plain() for layer in self.layers],
-                "findings": [_plain(finding) for finding in self.findings],
+                "findings": [_json_values(finding) for finding in self.findings],
             },
             indent=1,
             allow_nan=False,
@@ -155,7 +159,7 @@ NUMBERS = ("number", "threshold", "power")
 PLANS = ("expected", "received")
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
+def _json_values(finding: Finding) -> dict[str, Any]:
     values = {each.name: getattr(finding, each.name) for each in fields(finding)}
     plans = {name: None if values[name] is None else values[name].to_json() for name in PLANS}
     numbers = {name: _text_if_not_finite(values[name]) for name in NUMBERS}

@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing else: a table that sorts, findings that open, and the masks as pictures."""
+"""Write a report as a self-contained HTML page with a sortable table, details of findings, and pictures of masks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,36 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from attnmask.auditing.expected.layer_masks import LayerMask
 from attnmask.auditing.report.audit_report import Report
-from attnmask.auditing.report.mask_pictures import LEGEND, alike, svg_of_difference, svg_of_plan, worst_place
-from attnmask.auditing.report.summary import Group, bugs_of, count, declared_in_words, groups_of, headline, size_of
+from attnmask.auditing.report.mask_pictures import (
+    LEGEND,
+    merge_equal_layers,
+    svg_from_difference,
+    svg_from_plan,
+    worst_item_and_head,
+)
+from attnmask.auditing.report.summary import (
+    FindingGroup,
+    bug_groups,
+    count,
+    declared_in_words,
+    finding_groups,
+    headline,
+    measurement_text,
+)
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.escapes import escaped
 
-# The page may load nothing, whoever serves it.
+# The content security policy forbids the page to load anything from outside.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 COLUMNS = ("verdict", "probe", "why", "since", "cells", "size")
 # Larger masks would make larger pages than anybody looks at.
-MOST_SHOWN = 128
+MAX_SIDE_DRAWN = 128
 
 
-def html_of(report: Report) -> str:
+def html_from_report(report: Report) -> str:
     """A report as an HTML page.
 
-    >>> html_of(Report("Net", ()))[:15]
+    >>> html_from_report(Report("Net", ()))[:15]
     '<!DOCTYPE html>'
     """
     page = Element("html", {"lang": "en"})
@@ -38,7 +52,7 @@ def html_of(report: Report) -> str:
         _add_layers(main, report.layers)
     _add_exit(main, report)
     SubElement(body, "script").text = _resource("page.js")
-    for element in page.iter():  # control characters from names in the model's code
+    for element in page.iter():  # names in the model's code may hold control characters
         element.text = escaped(element.text, lines=True) if element.text else element.text
         element.attrib.update({name: escaped(value, lines=True) for name, value in element.items()})
     return "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
@@ -59,7 +73,7 @@ def _add_title(main: Element, report: Report) -> None:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     declared = f"Declared: {declared_in_words(report)}. " if report.declared else ""
     _text(main, "p", f"{declared}{versions}", "dim")
-    for bug in bugs_of(report):
+    for bug in bug_groups(report):
         since = f", since {bug.first.since}" if bug.first.since else ""
         _text(main, "p", f"{bug.probe}{since}: {bug.why}", "bug")
 
@@ -71,11 +85,11 @@ def _add_findings(main: Element, report: Report) -> None:
     head = SubElement(table, "div", {"class": "row head"})
     for column in COLUMNS:
         SubElement(head, "button", {"type": "button", "data-sort": column}).text = column
-    for number, group in enumerate(groups_of(report)):
+    for number, group in enumerate(finding_groups(report)):
         _add_group(table, group, number)
 
 
-def _add_group(table: Element, group: Group, number: int) -> None:
+def _add_group(table: Element, group: FindingGroup, number: int) -> None:
     measured = group.first.number
     cells = {
         "verdict": group.verdict.value,
@@ -93,7 +107,7 @@ def _add_group(table: Element, group: Group, number: int) -> None:
     _add_details(details, group)
 
 
-def _add_details(details: Element, group: Group) -> None:
+def _add_details(details: Element, group: FindingGroup) -> None:
     facts = {"What": group.first.what, "Where": group.where, "Cause": group.first.cause, "Size": group.size}
     if group.first.since:
         facts["Since"] = f"{group.first.since}; {group.wrong_layers}"
@@ -114,11 +128,11 @@ def _add_details(details: Element, group: Group) -> None:
 def _add_layers(parent: Element, masks: tuple[LayerMask, ...]) -> None:
     """Declared, received, difference, of every layer; one picture where they are the same."""
     layers = SubElement(parent, "div", {"class": "layers"})
-    for names, mask in alike(masks):
+    for names, mask in merge_equal_layers(masks):
         layer = SubElement(layers, "div", {"class": "layer" if mask.expected == mask.received else "layer wide"})
         wrong = [f"{mask.extra} pairs too many"] * bool(mask.extra) + [f"{mask.missing} too few"] * bool(mask.missing)
         _text(layer, "p", f"{names}: {', '.join(wrong) or 'as declared'}", "bug" if wrong else "")
-        if max(mask.received.Q, mask.received.K) > MOST_SHOWN:
+        if max(mask.received.Q, mask.received.K) > MAX_SIDE_DRAWN:
             _text(layer, "p", f"{mask.received.Q} x {mask.received.K}: too large to draw", "dim")
             continue
         for name, svg in _pictures(names, mask):
@@ -128,7 +142,7 @@ def _add_layers(parent: Element, masks: tuple[LayerMask, ...]) -> None:
 
 
 def _pictures(names: str, mask: LayerMask) -> Iterator[tuple[str, Element]]:
-    item, head = worst_place(mask)
+    item, head = worst_item_and_head(mask)
     plans = (mask.expected, mask.received)
     several = (
         (any(plan.B > 1 for plan in plans), f"batch item {item}"),
@@ -136,12 +150,12 @@ def _pictures(names: str, mask: LayerMask) -> Iterator[tuple[str, Element]]:
     )
     where = "".join(f", {text}" for shown, text in several if shown)
     if mask.expected == mask.received:
-        yield f"declared and received{where}", svg_of_plan(mask.received, f"{names}, received", item, head)
+        yield f"declared and received{where}", svg_from_plan(mask.received, f"{names}, received", item, head)
         return
     declared = "declared" if mask.is_exact else "allowed at most"
     for name, plan in ((declared, mask.expected), ("received", mask.received)):
-        yield f"{name}{where}", svg_of_plan(plan, f"{names}, {name}", item, head)
-    yield f"difference{where}", svg_of_difference(mask, f"{names}, difference", item, head)
+        yield f"{name}{where}", svg_from_plan(plan, f"{names}, {name}", item, head)
+    yield f"difference{where}", svg_from_difference(mask, f"{names}, difference", item, head)
 
 
 def _add_script(box: Element, script: str) -> None:
@@ -155,7 +169,7 @@ def _add_cells(box: Element, findings: tuple[Finding, ...]) -> None:
     _text(box, "h3", count(len(findings), "cell"))
     listed = SubElement(box, "ul", {"class": "cells"})
     for finding in findings:
-        _text(listed, "li", ": ".join(filter(None, (finding.where, size_of(finding)))) or finding.what)
+        _text(listed, "li", ": ".join(filter(None, (finding.where, measurement_text(finding)))) or finding.what)
 
 
 def _add_legend(main: Element) -> None:

@@ -1,11 +1,11 @@
-"""A report as JUnit XML: a test case for each probe, so that any CI shows it among the tests."""
+"""Write a report as JUnit XML, with a test case for each probe, which CI systems show among the tests."""
 
 from __future__ import annotations
 
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from attnmask.auditing.report.audit_report import Report
-from attnmask.auditing.report.summary import Group, count, groups_of, headline, lines_of
+from attnmask.auditing.report.summary import FindingGroup, bug_lines, count, finding_groups, headline
 from attnmask.auditing.report.verdict import Verdict
 from attnmask.escapes import escaped
 
@@ -13,19 +13,19 @@ from attnmask.escapes import escaped
 SKIPPED = (Verdict.NOT_APPLICABLE, Verdict.COULD_NOT_RUN, Verdict.NO_POWER)
 
 
-def junit_of(report: Report) -> str:
+def junit_from_report(report: Report) -> str:
     """A report as JUnit XML.
 
     A bug is a failure, and a probe that finds several has a case for each. A probe that does not apply, could not run
     or had no power is skipped. What is by design passes, and the output of its case says why. Where no probe came to
     a result there is an error.
 
-    >>> junit_of(Report("Net", ())).splitlines()[1]
+    >>> junit_from_report(Report("Net", ())).splitlines()[1]
     '<testsuites>'
     """
     suites = Element("testsuites")
     suite = SubElement(suites, "testsuite", name=_clean(f"attnmask audit {report.model}"))
-    groups = groups_of(report)
+    groups = finding_groups(report)
     for probe, verdict in report.verdicts.items():
         _add_cases(suite, verdict, [group for group in groups if group.probe == probe])
     if report.exit_code == 2:
@@ -39,14 +39,14 @@ def junit_of(report: Report) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(suites, encoding="unicode") + "\n"
 
 
-def _add_cases(suite: Element, verdict: Verdict, groups: list[Group]) -> None:
+def _add_cases(suite: Element, verdict: Verdict, groups: list[FindingGroup]) -> None:
     """The case of a probe; one for each bug, as most readers show but one failure of a case."""
     bugs = [group for group in groups if group.verdict is Verdict.BUG]
     for bug in bugs:
         name = bug.probe if len(bugs) == 1 else f"{bug.probe}: {bug.why}"
         case = SubElement(suite, "testcase", name=_clean(name))
         failure = SubElement(case, "failure", type="bug", message=_clean(bug.why))
-        failure.text = _clean("\n".join([*lines_of(bug), "", bug.first.script]))
+        failure.text = _clean("\n".join([*bug_lines(bug), "", bug.first.script]))
     if not bugs:
         case = SubElement(suite, "testcase", name=_clean(groups[0].probe))
         if verdict in SKIPPED:

@@ -1,4 +1,4 @@
-"""Masks as SVG: what is declared, what is received, and the pairs in which they differ."""
+"""Draw masks as SVG: the declared mask, the received mask, and their difference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEGEND = (
 NAMES = ("declared", "received", "difference")
 
 
-def svg_of_plan(plan: Plan, name: str, item: int = 0, head: int = 0) -> Element:
+def svg_from_plan(plan: Plan, name: str, item: int = 0, head: int = 0) -> Element:
     """One batch item and head of a plan, queries from top to bottom.
 
     Args:
@@ -31,7 +31,7 @@ def svg_of_plan(plan: Plan, name: str, item: int = 0, head: int = 0) -> Element:
     return _svg([(_dense(plan, item, head), ATTENDS)], plan.Q, plan.K, name)
 
 
-def svg_of_difference(mask: LayerMask, name: str, item: int = 0, head: int = 0) -> Element:
+def svg_from_difference(mask: LayerMask, name: str, item: int = 0, head: int = 0) -> Element:
     """What is received, with the pairs that differ from what is declared in colours of their own."""
     expected, received = (_dense(plan, item, head) for plan in (mask.expected, mask.received))
     missing = expected & ~received if mask.is_exact else np.zeros_like(expected)
@@ -39,7 +39,7 @@ def svg_of_difference(mask: LayerMask, name: str, item: int = 0, head: int = 0) 
     return _svg(parts, mask.received.Q, mask.received.K, name)
 
 
-def worst_place(mask: LayerMask) -> tuple[int, int]:
+def worst_item_and_head(mask: LayerMask) -> tuple[int, int]:
     """The batch item and head with the most wrong pairs; of a right mask the last item, which is padded."""
     shape = tuple(max(pair) for pair in zip(mask.expected.shape, mask.received.shape, strict=True))
     expected, received = (np.broadcast_to(plan.to("dense"), shape) for plan in (mask.expected, mask.received))
@@ -53,7 +53,7 @@ def worst_place(mask: LayerMask) -> tuple[int, int]:
     return item, head
 
 
-def alike(masks: tuple[LayerMask, ...]) -> Iterator[tuple[str, LayerMask]]:
+def merge_equal_layers(masks: tuple[LayerMask, ...]) -> Iterator[tuple[str, LayerMask]]:
     """Neighbouring layers that attend to the same, as one: their names, and the mask."""
     for _, run in groupby(masks, lambda mask: (mask.expected, mask.received, mask.is_exact)):
         layers = list(run)

@@ -1,4 +1,4 @@
-"""Reproductions: at most 20 lines that run without attnmask and print the number that is wrong."""
+"""Write reproduction scripts: at most 20 lines that run without attnmask and print the wrong number."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from attnmask.auditing.measure.differences import Comparison, Rows
 from attnmask.auditing.recording.layer_sets import Mismatch
 from attnmask.auditing.subject.audited_model import Run, Subject
-from attnmask.auditing.subject.probe_inputs import Padded
+from attnmask.auditing.subject.probe_inputs import PaddedBatch
 
 LINES = 20
 EQUAL = "difference of outputs that should be equal:"
 
 
-def script_of(subject: Subject, comparison: Comparison) -> str:
+def comparison_script(subject: Subject, comparison: Comparison) -> str:
     """Two runs whose outputs should be the same, and how far they differ."""
     left, right = comparison.left, comparison.right
     lines = [*subject.source, *_with_dropout_off(subject, left.train)]
@@ -92,7 +92,7 @@ def _rows_text(subject: Subject, name: str, rows: Rows) -> str:
     return f"{name}[{items[0]}, {places}]" if len(set(items)) == 1 else f"{name}[{items}, {places}]"
 
 
-def gradient_script(subject: Subject, run: Run, batch: Padded) -> str:
+def gradient_script(subject: Subject, run: Run, batch: PaddedBatch) -> str:
     """The gradient at padding of the outputs of tokens."""
     lines = [*subject.source, *_switched(subject, run.implementation)]
     lines += [
@@ -160,7 +160,9 @@ def forward_script(subject: Subject, implementation: str, inputs: Mapping[str, A
     return "\n".join(lines)
 
 
-def after_script(subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], rows: Rows) -> str:
+def earlier_calls_script(
+    subject: Subject, implementation: str, batches: Sequence[Mapping[str, Any]], rows: Rows
+) -> str:
     """The second batch after the first, and in a model that was never called."""
     lines = [
         *subject.source,
@@ -184,17 +186,17 @@ def refused_script(subject: Subject, run: Run) -> str:
 
 
 def unreached_script(subject: Subject, comparison: Comparison) -> str:
-    """As ``script_of``, where the outputs should differ."""
-    return script_of(subject, comparison).replace("that should be equal", "that should differ")
+    """As ``comparison_script``, where the outputs should differ."""
+    return comparison_script(subject, comparison).replace("that should be equal", "that should differ")
 
 
-def attended_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
+def layer_script(subject: Subject, run: Run, wrong: Mismatch) -> str:
     """The keys that a layer gives weight to, at a row where they are not the declared ones."""
     b, h, q, _ = wrong.first
     declared = wrong.expected.to("dense")
     keys = declared[min(b, len(declared) - 1), 0, q].nonzero()[0].tolist()
     row = f"w.reshape({len(run.inputs['input_ids'])}, -1, *w.shape[-2:])[{b}, {h}, {q}]"
-    is_it, weights = SEEN_AS.get("masked behind" if wrong.behind else wrong.how, SEEN_AS["softmax"])
+    is_it, weights = SEEN_AS.get("masked behind" if wrong.masked_after_softmax else wrong.how, SEEN_AS["softmax"])
     lines = [
         *subject.source,
         *_switched(subject, run.implementation),

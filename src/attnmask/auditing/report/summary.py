@@ -1,4 +1,4 @@
-"""A report in words, as every form of it says them: on a terminal, in XML, on a page, in a failing test."""
+"""Summarise a report in words, for the terminal, the HTML page, JUnit XML and failing tests."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from attnmask.auditing.expected.layer_masks import LayerMask
 from attnmask.auditing.report.audit_report import RESULTS, Report
 from attnmask.auditing.report.verdict import Finding, Verdict
 
-MOST_WORDS_OF_A_CELL = 4
-FINE = (Verdict.OK, Verdict.BY_DESIGN)
+MAX_VALUES_SHOWN = 4
+NOT_BUGS = (Verdict.OK, Verdict.BY_DESIGN)
 
 
 @dataclass(frozen=True)
-class Group:
+class FindingGroup:
     """Cells of one probe that say the same.
 
     Attributes:
-        findings: one for each cell, the loudest first. others: the probe's cells that say something else.
+        findings: one per cell, the largest number first. others: findings of the probe in other groups.
     """
 
     findings: tuple[Finding, ...]
@@ -28,7 +28,7 @@ class Group:
 
     @property
     def first(self) -> Finding:
-        """The loudest."""
+        """The finding with the largest number."""
         return self.findings[0]
 
     @property
@@ -58,7 +58,7 @@ class Group:
 
         >>> bad = Finding("p", Verdict.BUG, "", {"padding": "left", "batch": "1"})
         >>> good = Finding("p", Verdict.OK, "", {"padding": "left", "batch": "2"})
-        >>> Group((bad,), (good,)).where
+        >>> FindingGroup((bad,), (good,)).where
         'padding left, batch 1 (not 2)'
         """
         axes = dict.fromkeys(axis for finding in self.findings for axis in finding.cell)
@@ -67,19 +67,19 @@ class Group:
     def _axis(self, axis: str) -> str:
         own = _values(axis, self.findings)
         besides = [_without(axis, one) for one in self.findings]
-        fine = _values(axis, [one for one in self.others if one.verdict in FINE and _without(axis, one) in besides])
+        fine = _values(axis, [one for one in self.others if one.verdict in NOT_BUGS and _without(axis, one) in besides])
         if not own:
             return ""
         return f"{axis} {_some(own)}{f' (not {_some(fine)})' if fine else ''}"
 
     @property
     def size(self) -> str:
-        """How wrong it is, beside what it is measured by."""
-        return size_of(self.first)
+        """The measured number with its power and threshold."""
+        return measurement_text(self.first)
 
     @property
     def layers(self) -> tuple[LayerMask, ...]:
-        """What every layer attends to in the loudest cell that shows it."""
+        """The masks of every layer, from the first finding that has them."""
         return next((finding.layers for finding in self.findings if finding.layers), ())
 
     @property
@@ -89,7 +89,7 @@ class Group:
         return f"{len(wrong)} of {len(self.layers)} layers attend to other keys than declared" if self.layers else ""
 
 
-def groups_of(report: Report) -> list[Group]:
+def finding_groups(report: Report) -> list[FindingGroup]:
     """All findings, those that say the same together: bugs first, and of these the ones whose layer is known."""
     groups = [_group(report, findings) for findings in report.groups()]
     bugs = [group for group in groups if group.verdict is Verdict.BUG]
@@ -97,15 +97,15 @@ def groups_of(report: Report) -> list[Group]:
     return sorted(bugs, key=lambda group: not group.first.since) + others
 
 
-def bugs_of(report: Report) -> list[Group]:
+def bug_groups(report: Report) -> list[FindingGroup]:
     """Groups that are bugs."""
-    return [group for group in groups_of(report) if group.verdict is Verdict.BUG]
+    return [group for group in finding_groups(report) if group.verdict is Verdict.BUG]
 
 
-def _group(report: Report, findings: list[Finding]) -> Group:
-    loudest = sorted(findings, key=lambda finding: -(finding.number or 0.0))
+def _group(report: Report, findings: list[Finding]) -> FindingGroup:
+    largest_first = sorted(findings, key=lambda finding: -(finding.number or 0.0))
     others = [one for one in report.findings if one.probe == findings[0].probe]
-    return Group(tuple(loudest), tuple(one for one in others if one not in findings))
+    return FindingGroup(tuple(largest_first), tuple(one for one in others if one not in findings))
 
 
 def headline(report: Report) -> str:
@@ -114,7 +114,7 @@ def headline(report: Report) -> str:
     >>> headline(Report("Net", (Finding("future leak", Verdict.OK, ""),), 2.0))
     'Net: no bug found by 1 probe, 2.0 s'
     """
-    bugs = bugs_of(report)
+    bugs = bug_groups(report)
     applied = {one.probe for one in report.findings if one.verdict is not Verdict.NOT_APPLICABLE}
     looked = {one.probe for one in report.findings if one.verdict in RESULTS}
     if report.exit_code == 2:
@@ -135,7 +135,7 @@ def declared_in_words(report: Report) -> str:
     return ", ".join(f"{mask} in {count(layers, 'layer')}" for mask, layers in runs)
 
 
-def size_of(finding: Finding) -> str:
+def measurement_text(finding: Finding) -> str:
     """A finding's number, beside the power and the threshold; empty where nothing was measured."""
     if finding.number is None:
         return ""
@@ -149,19 +149,19 @@ def size_of(finding: Finding) -> str:
     )
 
 
-def text_of(report: Report) -> str:
+def text_from_report(report: Report) -> str:
     """The bugs of a report as plain text: what, since which layer, why, where, and how to reproduce the first."""
-    bugs = bugs_of(report)
-    blocks = [headline(report), *("\n".join(lines_of(bug)) for bug in bugs)]
+    bugs = bug_groups(report)
+    blocks = [headline(report), *("\n".join(bug_lines(bug)) for bug in bugs)]
     scripts = [bug for bug in bugs if bug.first.script]
     if scripts:
         blocks += [f"to reproduce {scripts[0].probe}:\n\n{scripts[0].first.script}"]
     if report.exit_code == 2:
-        blocks += ["\n".join(f"{group.probe}: {group.verdict}, {group.why}" for group in groups_of(report))]
+        blocks += ["\n".join(f"{group.probe}: {group.verdict}, {group.why}" for group in finding_groups(report))]
     return "\n\n".join(blocks)
 
 
-def lines_of(group: Group) -> list[str]:
+def bug_lines(group: FindingGroup) -> list[str]:
     """What a bug is, a line for each thing that is known."""
     first = group.first
     known = {
@@ -192,5 +192,5 @@ def _values(axis: str, findings: Sequence[Finding]) -> list[str]:
 
 
 def _some(values: list[str]) -> str:
-    shown = values[:MOST_WORDS_OF_A_CELL]
+    shown = values[:MAX_VALUES_SHOWN]
     return "/".join(shown) + (f" and {len(values) - len(shown)} more" if len(values) > len(shown) else "")

@@ -1,4 +1,4 @@
-"""A report on a terminal: what is wrong first, then one line for everything else."""
+"""Print a report on a terminal: bugs first, then one line for everything else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from attnmask.auditing.report.audit_report import Report
-from attnmask.auditing.report.summary import Group, bugs_of, count, declared_in_words, groups_of, headline, lines_of
+from attnmask.auditing.report.summary import (
+    FindingGroup,
+    bug_groups,
+    bug_lines,
+    count,
+    declared_in_words,
+    finding_groups,
+    headline,
+)
 from attnmask.auditing.report.verdict import Verdict
 from attnmask.escapes import escaped
 
@@ -23,7 +31,7 @@ STYLES = {
     Verdict.OK: "green",
     Verdict.NOT_APPLICABLE: "dim",
 }
-# Of these the names say enough.
+# Verdicts for which only the names of the probes are printed.
 NAMES_ALONE = (Verdict.OK, Verdict.NOT_APPLICABLE)
 REDRAW_HINT = (
     "no power: a legal change hardly moves the outputs, so a wrong mask would not either; "
@@ -37,7 +45,7 @@ def print_report(report: Report, console: Console) -> None:
     Args:
         report: of an audit. console: of rich.
     """
-    bugs = bugs_of(report)
+    bugs = bug_groups(report)
     style = {0: "bold green", 1: "bold red", 2: "bold magenta"}[report.exit_code]
     console.print(_text(headline(report), style))
     if report.declared:
@@ -57,8 +65,8 @@ def _text(text: str, style: str = "") -> Text:
     return Text(escaped(text, lines=True), style)
 
 
-def _bug(group: Group) -> RenderableType:
-    title, *lines = lines_of(group)
+def _bug(group: FindingGroup) -> RenderableType:
+    title, *lines = bug_lines(group)
     table = Table.grid(padding=(0, 2))
     for line in lines:
         name, text = line.strip().split(maxsplit=1)
@@ -76,7 +84,7 @@ def _verdicts(report: Report) -> Table:
 def _rows(report: Report) -> Iterator[tuple[Verdict, str, str]]:
     """A row for each thing that is said of a probe; one for all that are just right, or do not apply."""
     own = report.verdicts
-    for verdict, groups in groupby(groups_of(report), lambda group: group.verdict):
+    for verdict, groups in groupby(finding_groups(report), lambda group: group.verdict):
         # Where nothing came to a result, why is all there is to say.
         if verdict in NAMES_ALONE and report.exit_code != 2:
             # A probe is ok if nothing else is said of it.
@@ -90,7 +98,7 @@ def _rows(report: Report) -> Iterator[tuple[Verdict, str, str]]:
             yield verdict, group.probe, cells if verdict is Verdict.BUG else f"{group.why} ({cells})"
 
 
-def _print_script(bugs: list[Group], console: Console) -> None:
+def _print_script(bugs: list[FindingGroup], console: Console) -> None:
     with_script = [bug for bug in bugs if bug.first.script]
     if not with_script:
         return
@@ -116,7 +124,7 @@ def print_sweep(reports: Sequence[tuple[str, str, Report | None, str]], console:
     with_bugs = [(name, mode, report) for name, mode, report in ran if report.bugs]
     table = Table("model type", "mode", "bug", "since", "why", box=None, header_style="dim", pad_edge=False)
     for name, mode, report in with_bugs:
-        for bug in bugs_of(report):
+        for bug in bug_groups(report):
             table.add_row(name, mode, _text(bug.probe, STYLES[Verdict.BUG]), _text(bug.first.since), _text(bug.why))
     if with_bugs:
         console.print(table)

@@ -1,4 +1,4 @@
-"""What an audit can say: six verdicts, and findings that carry their proof."""
+"""The six verdicts of an audit, and findings with their measurements and reproduction scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnmask.auditing.expected.layer_masks import LayerMask
 
 
 class Verdict(StrEnum):
-    """What became of one probe."""
+    """The result of a probe in one cell."""
 
     OK = "ok"
     BUG = "bug"

@@ -1,1 +1,1 @@
-"""What is audited: the model, its inputs and outputs, and copies of it."""
+"""The subject of an audit: the model, its inputs and outputs, and copies of it."""

@@ -1,4 +1,4 @@
-"""A function that calls a person's model must run the copy that is audited: redrawn, in float64, watched."""
+"""Make a user's ``forward`` function, which calls the original model, run the audited copy instead."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import nn
 
 
 @contextmanager
-def standing_in(original: nn.Module, copy: nn.Module) -> Generator[None]:
-    """While it lasts, the original and all modules in it are the copy: its weights, hooks and mode.
+def replaced_by_copy(original: nn.Module, copy: nn.Module) -> Generator[None]:
+    """Give the original and all its modules the weights, hooks and mode of the copy, temporarily.
 
     >>> model, other = nn.Linear(1, 1), nn.Linear(1, 1)
-    >>> with standing_in(model, other):
+    >>> with replaced_by_copy(model, other):
     ...     print(model.weight is other.weight)
     True
     >>> model.weight is other.weight
@@ -23,6 +23,7 @@ def standing_in(original: nn.Module, copy: nn.Module) -> Generator[None]:
     pairs = list(zip(cast(Any, original).modules(), cast(Any, copy).modules(), strict=True))
     before = [module.__dict__ for module, _ in pairs]
     try:
+        # The function refers to the original object, so its contents are exchanged and not the object.
         for module, other in pairs:
             module.__dict__ = other.__dict__
         yield

@@ -1,4 +1,9 @@
-"""What is audited: a model, what it takes, and which mask it is declared to obey."""
+"""The subject of an audit: a model, how to call it, and the masks that it declares.
+
+``subject_from_name`` builds a Subject from a module, folder, model type or factory. The probes describe each call as a
+``Run`` and execute it by ``Subject.run``, which switches the attention implementation and the mode, and picks the
+tensor to compare from what the model returns (``model_outputs``). ``probe_inputs`` makes the padded batches.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +20,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnmask.auditing.expected.declared_masks import length_of, reach_of
+from attnmask.auditing.expected.declared_masks import reach_through_layers, required_length
 from attnmask.auditing.report.verdict import CouldNotRunError
-from attnmask.auditing.subject.audited_copy import standing_in
+from attnmask.auditing.subject.audited_copy import replaced_by_copy
 from attnmask.auditing.subject.declared_spans import SpanRule
-from attnmask.auditing.subject.fresh_copy import begin_anew
-from attnmask.auditing.subject.model_outputs import Name, cache_name, output_of, parts_of
+from attnmask.auditing.subject.fresh_copy import reset_to_uncalled
+from attnmask.auditing.subject.model_outputs import Name, cache_name, output_parts, token_outputs
 from attnmask.conventions import BoolArray
 from attnmask.mask.expression import Mask
 
+# Default lengths of the two texts of a probe: the long one, and the one that is padded.
 LENGTH = 20
 SHORT = 13
 PASSED_ON = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 USUAL = ("input_ids", "attention_mask")
 
 
-class Kind(StrEnum):
-    """What a token may see at all."""
+class ModelKind(StrEnum):
+    """Which tokens a token may attend to."""
 
     CAUSAL = "causal"
     BIDIRECTIONAL = "bidirectional"
@@ -43,8 +49,9 @@ class Run:
     """One call of a model.
 
     Attributes:
-        inputs: keyword arguments. implementation: of attention, "" for the model's own.
-        train, grad: the mode. chunks: where to cut the queries for a cache; () for one call without.
+        inputs: keyword arguments. implementation: the attention implementation, "" for the model's default.
+        train, grad: whether in training mode, and with gradients. chunks: positions at which to cut the queries into
+            calls with a cache; () for one call.
     """
 
     inputs: Mapping[str, Any]
@@ -59,20 +66,20 @@ class Subject:
     """A model to audit.
 
     Attributes:
-        name: for people. model: a copy, in float64 where it runs so. kind: what a token may see.
-        source: lines of a script that make ``model``. layers: declared masks by layer, without padding; None where a
-            layer mixes tokens without a mask. tokens: ids that stand for nothing special. pad: id of padding.
-        implementations: of attention that run. first: position of the first token.
-        forward: how to call the model where it does not take input_ids and attention_mask; it calls ``original``, the
-            module that ``model`` is a copy of.
-        output: name of what is compared, in what the model returns; "" where it returns a tensor. pick: that in code.
-        span_rule: how tokens are marked as spans; None where none are. keeps: whether the model keeps something of
-            earlier calls that changes later ones.
+        name: name in reports. model: a copy, in float64 if that is possible. kind: which tokens a token may attend to.
+        source: lines of a script that make ``model``. layers: declared masks by layer, without padding; None for a
+            layer without attention or with an unknown mask. tokens: ids of ordinary tokens. pad: the pad id.
+        implementations: attention implementations that run. first: position of the first token.
+        forward: function to call instead of the model, if it does not take input_ids and attention_mask; it calls
+            ``original``, the module that ``model`` is a copy of.
+        output: name of the compared tensor in the model's output; "" if the output is a tensor. pick: the same as code.
+        span_rule: how tokens are marked as spans; None if they are not. keeps_state: whether earlier calls of the model
+            change the outputs of later ones.
     """
 
     name: str
     model: nn.Module
-    kind: Kind
+    kind: ModelKind
     source: tuple[str, ...]
     layers: Sequence[Mask | None] | None = None
     tokens: Tensor = field(default_factory=lambda: torch.arange(5, 100))
@@ -84,23 +91,23 @@ class Subject:
     output: Name = ""
     pick: str = ""
     span_rule: SpanRule | None = None
-    keeps: bool = False
+    keeps_state: bool = False
 
     @property
     def config(self) -> Any:
-        """The model's config; None if it has none."""
-        return config_of(self.model)
+        """The transformers config of the model, or None."""
+        return transformers_config(self.model)
 
     @property
     def takes(self) -> frozenset[str]:
-        """Names of the arguments of its forward; one that passes all on is taken to know the usual ones."""
+        """Names of the arguments of forward; input_ids and attention_mask if it has only ``*args, **kwargs``."""
         parameters = inspect.signature(self.forward or self.model.forward).parameters
         named = frozenset(name for name, one in parameters.items() if one.kind not in PASSED_ON)
         return named or frozenset(USUAL)
 
     @property
     def requires_mask(self) -> bool:
-        """Whether it cannot be called without a mask."""
+        """Whether attention_mask is a required argument."""
         own = inspect.signature(self.forward or self.model.forward).parameters.get("attention_mask")
         return own is not None and own.default is inspect.Parameter.empty
 
@@ -111,76 +118,76 @@ class Subject:
 
     @cached_property
     def is_pooled(self) -> bool:
-        """Whether it gives one vector an item."""
+        """Whether the model returns one vector per item."""
         plain = plain_inputs(self)
         rows = self.run(Run(plain)).shape[1]
         return rows == 1 and plain["input_ids"].shape[1] > 1
 
     @property
     def length(self) -> int:
-        """Tokens of the longest text of a probe: more than a window, a chunk and their neighbours."""
-        return length_of(self.layers) or max(LENGTH, min(_widest(self.config) + 12, 96))
+        """Number of tokens in the long text of a probe: more than the model's window or chunk, so that masks show."""
+        return required_length(self.layers) or max(LENGTH, min(_widest_window(self.config) + 12, 96))
 
     @property
     def short(self) -> int:
-        """Tokens of the other text."""
+        """Number of tokens in the short text of a probe."""
         return self.length - LENGTH + SHORT
 
     def run(self, run: Run) -> Tensor:
-        """Output at every token, (B, L, D); (B, 1, D) if the model gives one vector an item.
+        """Run the model; return its output at every token, (B, L, D), or (B, 1, D) if it gives one vector per item.
 
         Raises:
-            CouldNotRunError: whatever the model raises, by its name.
+            CouldNotRunError: the model raises an error; the message names it.
         """
         model = self.model
         self.use(run.implementation)
         model.train(run.train)
         try:
             with torch.set_grad_enabled(run.grad):
-                return _chunked(self, run) if run.chunks else output_of(self.call(run.inputs), self.output)
-        except Exception as error:  # whatever a model's own code raises
+                return _chunked(self, run) if run.chunks else token_outputs(self.call(run.inputs), self.output)
+        except Exception as error:  # a model's code may raise anything
             raise CouldNotRunError(f"{type(error).__name__}: {_first_line(error)}") from error
         finally:
             model.eval()
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
-        """What the model returns."""
-        # As they are in use: some code takes views of what it is given.
+        """Call the model and return its whole output."""
+        # Contiguous, as inputs are in use: some models take views of them.
         given = {name: value.contiguous() if isinstance(value, Tensor) else value for name, value in inputs.items()}
         if self.forward is None or self.original is None:
             return self.model(**given)
-        with standing_in(self.original, self.model):
+        with replaced_by_copy(self.original, self.model):
             return self.forward(**given)
 
     def use(self, implementation: str) -> None:
-        """Switch the implementation of attention, and forget earlier calls where the model keeps something of them."""
-        if self.keeps and self.original is not None:
-            begin_anew(self.original, self.model)
-            drop_nothing(self.model)
+        """Switch the attention implementation, and reset a model that keeps state from earlier calls."""
+        if self.keeps_state and self.original is not None:
+            reset_to_uncalled(self.original, self.model)
+            disable_dropout(self.model)
         if implementation and self.is_transformers:
             model: Any = self.model
             if model.config._attn_implementation != implementation:
                 model.set_attn_implementation(implementation)
 
     def reach(self, length: int, tokens: Tensor | None = None) -> BoolArray | None:
-        """Which token can influence which through all layers, bool (L, L); None if nothing is declared."""
-        return reach_of(self.layers, length, tokens)
+        """Return which token can influence which through all layers, bool (L, L); None if a mask is unknown."""
+        return reach_through_layers(self.layers, length, tokens)
 
     def text(self, seed: int, length: int | None = None) -> Tensor:
-        """Random ids of tokens that mean nothing special, (1, L)."""
+        """Return random ids of ordinary tokens, (1, L)."""
         generator = torch.Generator().manual_seed(seed)
         at = torch.randint(len(self.tokens), (1, length or self.length), generator=generator)
         return self.tokens[at]
 
 
-def config_of(model: nn.Module) -> Any:
-    """The config of a model of transformers; other models call what they like ``config``."""
+def transformers_config(model: nn.Module) -> Any:
+    """Return the config of a transformers model; None for other models, whose ``config`` may be anything."""
     own = getattr(model, "config", None)
     return own if hasattr(own, "to_dict") else None
 
 
 def _chunked(subject: Subject, run: Run) -> Tensor:
-    """The same through a cache, some queries at a time."""
+    """Run the model through a cache, some queries at a time."""
     inputs = dict(run.inputs)
     total = inputs["input_ids"].shape[1]
     cuts = [0, *run.chunks, total]
@@ -194,8 +201,8 @@ def _chunked(subject: Subject, run: Run) -> Tensor:
         if "position_ids" in inputs:
             some["position_ids"] = inputs["position_ids"][:, start:stop]
         found = subject.call(some | {"past_key_values": cache, "use_cache": True})
-        cache = parts_of(found)[cache_name(found)]
-        parts.append(output_of(found, subject.output))
+        cache = output_parts(found)[cache_name(found)]
+        parts.append(token_outputs(found, subject.output))
     return torch.cat(parts, 1)
 
 
@@ -203,24 +210,25 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "")[:160]
 
 
-def _widest(config: Any) -> int:
-    """The widest window or chunk that a config names."""
+def _widest_window(config: Any) -> int:
+    """Return the largest window or chunk size in a config, or 0."""
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     names = ("sliding_window", "attention_chunk_size", "local_attention")
     sizes = [getattr(text, name, None) for name in names]
     return max((size for size in sizes if isinstance(size, int)), default=0)
 
 
-def in_double(subject: Subject) -> Subject:
-    """The subject in float64 if it runs so in every implementation: then a leak stands out from rounding.
+def in_float64_if_exact(subject: Subject) -> Subject:
+    """Convert the subject to float64 if every implementation gives finite float64 outputs; rounding is then smaller.
 
-    Many models take the softmax in float32 whatever their dtype, in which float64's lowest number is -inf: a row
-    without a key is then NaN, which it is in no dtype that people use. Those stay in float32.
+    Many models compute the softmax in float32 for any dtype. In float32, the lowest float64 number is -inf, so that a
+    row without keys becomes NaN, which happens in no dtype in practical use. Such models stay in float32.
     """
     doubled = replace(subject, model=copy.deepcopy(subject.model).double())
     inputs = plain_inputs(doubled)
     if "attention_mask" in inputs:
         inputs["attention_mask"] = (torch.arange(inputs["input_ids"].shape[1]) >= 5).long()[None]
+    # Left padding of 5 gives rows without keys; the outputs of the tokens after it are checked.
     with suppress(CouldNotRunError):
         outs = [doubled.run(Run(inputs, implementation)) for implementation in doubled.implementations]
         tokens = [out if out.shape[1] == 1 else out[:, 5:] for out in outs]
@@ -230,20 +238,20 @@ def in_double(subject: Subject) -> Subject:
 
 
 def plain_inputs(subject: Subject, seed: int = 0) -> dict[str, Tensor]:
-    """One text without padding."""
+    """Make the inputs of one text without padding."""
     ids = subject.text(seed)
     inputs = {"input_ids": ids}
     if "attention_mask" in subject.takes:
         inputs["attention_mask"] = torch.ones_like(ids)
-    return inputs | other_inputs(subject, ids, torch.ones_like(ids, dtype=torch.bool))
+    return inputs | extra_inputs(subject, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
-def other_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-    """What else the model must be given; ``tokens`` are those that are no padding."""
+def extra_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    """Make the other inputs that the model needs; ``tokens`` is False at padding."""
     more: dict[str, Tensor] = {}
     if subject.span_rule is not None:
         more[subject.span_rule.argument] = subject.span_rule.types(tokens)
-    if subject.kind is Kind.ENCODER_DECODER:
+    if subject.kind is ModelKind.ENCODER_DECODER:
         more["decoder_input_ids"] = subject.text(99, 9).expand(len(ids), -1).clone()
     if "bbox" in subject.takes:
         more["bbox"] = torch.tensor([0, 0, 5, 5]).expand(*ids.shape, 4).clone()
@@ -251,9 +259,9 @@ def other_inputs(subject: Subject, ids: Tensor, tokens: Tensor) -> dict[str, Ten
 
 
 @contextmanager
-def without_dropout(model: nn.Module) -> Generator[None]:
-    """Every chance of dropping something set to 0."""
-    before = drop_nothing(model)
+def dropout_disabled(model: nn.Module) -> Generator[None]:
+    """Set all dropout rates to 0 temporarily."""
+    before = disable_dropout(model)
     try:
         yield
     finally:
@@ -261,8 +269,8 @@ def without_dropout(model: nn.Module) -> Generator[None]:
             setattr(owner, name, value)
 
 
-def drop_nothing(model: nn.Module) -> list[tuple[Any, str, float]]:
-    """Set every chance of dropping something to 0; where it was, and what."""
+def disable_dropout(model: nn.Module) -> list[tuple[Any, str, float]]:
+    """Set all dropout rates to 0; return (owner, attribute, rate) of each."""
     before: list[tuple[Any, str, float]] = []
     owners: list[Any] = [*model.modules(), *filter(None, [getattr(model, "config", None)])]
     for owner in owners:

@@ -1,4 +1,4 @@
-"""Models that open a span of causal text both ways where token types mark it: images, and prefixes."""
+"""Models that attend in both directions inside spans of causal text, images and prefixes marked by token types."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from attnmask.mask.atoms import causal, spans, window
 from attnmask.mask.atoms.positions.windows import Window
 from attnmask.mask.expression import Mask
 
-# Places of a text that are marked; text stands before and between them, and the second is wider than a tiny window.
+# Positions (first, last + 1) of the marked spans: text comes before and between them, and the second span is wider than
+# the window of a tiny model.
 MARKED = ((1, 3), (4, 13))
 
 
 @dataclass(frozen=True)
 class SpanRule:
-    """How an architecture is told of spans.
+    """How spans are marked in the inputs of an architecture.
 
     Attributes:
-        argument: of its forward, a type for every token. inside, outside: the types. is_one: whether all marked tokens
-            make one span; else each stretch of them does. windows_only: whether layers without a window stay causal.
-        switch: attribute of the text config and its value with which spans are open; None if they always are.
+        argument: name of the argument with a type for every token. inside, outside: the types. is_one: whether all
+            marked tokens form one span; if not, each run of them does. windows_only: whether layers without a window
+            stay causal. switch: attribute of the text config, and its value that enables spans; None if always enabled.
     """
 
     argument: str
@@ -37,22 +38,22 @@ class SpanRule:
     switch: tuple[str, object] | None = None
 
     def is_open(self, config: Any) -> bool:
-        """Whether models of a config open spans."""
+        """Return whether a config enables spans."""
         return self.switch is None or getattr(config.get_text_config(), self.switch[0], None) == self.switch[1]
 
     def types(self, tokens: Tensor) -> Tensor:
-        """The type of every place, int64 (B, L), for texts that begin at the first token; 0 at padding."""
+        """Return the type of every position, int64 (B, L), 0 at padding; spans count from the first token of a text."""
         place = torch.arange(tokens.shape[1]) - tokens.long().argmax(1, keepdim=True)
         marked = torch.stack([(place >= first) & (place < last) for first, last in MARKED]).any(0)
         return torch.where(marked, self.inside, self.outside) * tokens
 
     def declared(self, layers: Sequence[Mask | None], length: int) -> list[Mask | None]:
-        """The masks of all layers, with the spans open; a span wider than the window of a layer is cut by it."""
+        """Return the masks of all layers with spans; a window also cuts a span that is wider than itself."""
         opened = self.opened(length)
         return [None if mask is None else self._declared(mask, opened) for mask in layers]
 
     def opened(self, length: int) -> Mask:
-        """Causal text with the spans open."""
+        """Return the causal mask in which each span attends in both directions."""
         return causal() | spans(self._ids(length))
 
     def _declared(self, mask: Mask, opened: Mask) -> Mask:
@@ -78,7 +79,7 @@ RULES = {
 }
 
 
-def rule_of(config: Any) -> SpanRule | None:
-    """The rule of a transformers config; None where token types open no span."""
+def span_rule_from_config(config: Any) -> SpanRule | None:
+    """Return the rule of a transformers config; None if its token types mark no spans."""
     rule = RULES.get(getattr(config, "model_type", ""))
     return rule if rule is not None and rule.is_open(config) else None

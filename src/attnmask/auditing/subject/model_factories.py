@@ -1,4 +1,4 @@
-"""The model that a function of a person's own module returns."""
+"""Create a model by a function that the user names as ``module:function``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from attnmask.errors import ArgumentError
 WHERE = "audit(model=)"
 
 
-def made_by(text: str) -> tuple[nn.Module, Sequence[str]]:
-    """The model that ``package.module:function`` returns, and the lines of a script that make it.
+def model_from_factory(text: str) -> tuple[nn.Module, Sequence[str]]:
+    """Call ``package.module:function``; return the model and the lines of a script that make it.
 
     Raises:
-        ArgumentError: there is no such function, it cannot be called without arguments, or returns no module.
+        ArgumentError: the function does not exist, needs arguments, or does not return an nn.Module.
 
-    >>> made_by("torch.nn:Identity")
+    >>> model_from_factory("torch.nn:Identity")
     (Identity(), ('import torch', 'from torch.nn import Identity', 'model = Identity().eval()'))
     """
     module_name, _, name = text.partition(":")
+    # The console script, unlike ``python -m``, does not have the current folder on the path.
     sys.path.insert(0, str(Path.cwd()))
     try:
         factory = getattr(importlib.import_module(module_name), name)
@@ -51,7 +52,7 @@ def _check_callable(factory: Any, text: str) -> None:
 def _parameters(factory: Callable[..., Any]) -> Sequence[inspect.Parameter]:
     try:
         return list(inspect.signature(factory).parameters.values())
-    except ValueError:  # what is written in C need not say
+    except ValueError:  # functions written in C may have no signature
         return []
 
 

@@ -1,4 +1,4 @@
-"""What a model returns: a tensor, or several by name, as attributes, or by place."""
+"""Read what a model returns: a tensor, or several by key, attribute or index."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, cast
 from torch import Tensor
 
 Name = str | int
-# Of several outputs those that hold the tokens.
+# Of several outputs, compare one of these if present.
 PREFERRED = ("logits", "last_hidden_state")
 
 
-def parts_of(found: Any) -> dict[Name, Any]:
-    """Everything a model returned but a lone tensor, by name or by place.
+def output_parts(found: Any) -> dict[Name, Any]:
+    """Return the parts of a model's output by name or by index; none if it is a tensor.
 
-    >>> parts_of({"loss": 1}), parts_of((2, 3))
+    >>> output_parts({"loss": 1}), output_parts((2, 3))
     ({'loss': 1}, {0: 2, 1: 3})
     """
     if isinstance(found, Mapping):
@@ -26,10 +26,10 @@ def parts_of(found: Any) -> dict[Name, Any]:
 
 
 def output_name(found: Any) -> Name:
-    """What to compare in what a model returns: its logits, its states, or the first tensor that is more than a number.
+    """Return the name of the output to compare: the logits, the states, or the first tensor that is not a scalar.
 
     Raises:
-        TypeError: there is none.
+        TypeError: there is no such tensor.
 
     >>> import torch
     >>> output_name(torch.ones(1, 2)), output_name((None, torch.ones(1, 2)))
@@ -39,34 +39,34 @@ def output_name(found: Any) -> Name:
     """
     if isinstance(found, Tensor):
         return ""
-    parts = parts_of(found)
+    parts = output_parts(found)
     names = [name for name in (*PREFERRED, *parts) if isinstance(parts.get(name), Tensor) and parts[name].ndim]
     if not names:
         raise TypeError(f"it returns {type(found).__name__}, in which there is no tensor")
     return names[0]
 
 
-def output_of(found: Any, name: Name) -> Tensor:
-    """What is compared, with an axis of tokens: (B, L, D), or (B, 1, D) for one vector an item."""
-    value = found if name == "" else parts_of(found)[name]
+def token_outputs(found: Any, name: Name) -> Tensor:
+    """Return the output to compare, (B, L, D), or (B, 1, D) for one vector per item."""
+    value = found if name == "" else output_parts(found)[name]
     return value if value.ndim == 3 else value.reshape(len(value), 1, -1)
 
 
 def loss_name(found: Any) -> Name:
-    """Where the loss is; by place it is the first number."""
-    parts = parts_of(found)
+    """Return the name of the loss; without names it is the first scalar."""
+    parts = output_parts(found)
     return next(n for n in ("loss", *parts) if isinstance(parts.get(n), Tensor) and not parts[n].ndim)
 
 
 def cache_name(found: Any) -> Name:
-    """Where the cache is; by place it follows the output."""
-    return "past_key_values" if "past_key_values" in parts_of(found) else 1
+    """Return the name of the cache; without names it comes after the output."""
+    return "past_key_values" if "past_key_values" in output_parts(found) else 1
 
 
-def text_of(found: Any, name: Name) -> str:
-    """How a script gets at a part.
+def access_code(found: Any, name: Name) -> str:
+    """Return the code that accesses a part of the output in a script.
 
-    >>> text_of({"logits": 1}, "logits"), text_of((1,), 0)
+    >>> access_code({"logits": 1}, "logits"), access_code((1,), 0)
     ("['logits']", '[0]')
     """
     if name == "":

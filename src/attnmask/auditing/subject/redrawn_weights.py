@@ -1,12 +1,12 @@
-"""Weights under which a wrong mask shows."""
+"""Draw weights with which a wrong mask changes the outputs."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-# The same lines that a reproduction prints: the weights must be those that the audit saw.
-REDRAW = (
+# The same steps as lines of a reproduction script, which must draw the same weights as the audit.
+REDRAW_LINES = (
     "torch.manual_seed(0)",
     "for name, p in model.named_parameters():",
     "    if p.ndim > 1 or 'sink' in name: torch.nn.init.normal_(p, std={gain} / max(p.shape[-1], 8) ** 0.5)",
@@ -16,10 +16,10 @@ GAIN = 1.7
 
 
 def redraw(model: nn.Module, gain: float = GAIN) -> None:
-    """Draw all weights anew: matrices so large that attention is neither even nor one-hot, closed gates half open.
+    """Draw all weights anew: large enough that attention is neither uniform nor one-hot, and gates of 0 half open.
 
-    Fresh weights (0.02) make all scores nearly 0: every key weighs the same, and a mask that is wrong by a little
-    changes nothing. Too large ones give all the weight to one key.
+    With initial weights (standard deviation 0.02), all scores are nearly 0 and all keys get equal weights, so that a
+    slightly wrong mask changes nothing. Weights that are too large give all the weight to one key.
     """
     torch.manual_seed(0)
     with torch.no_grad():

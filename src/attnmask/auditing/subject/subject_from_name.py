@@ -1,4 +1,4 @@
-"""From what a person names to a Subject: a model, a folder, a model type of transformers, or module:factory."""
+"""Build a Subject from a model, a folder, a model type of transformers, or ``module:factory``."""
 
 from __future__ import annotations
 
@@ -17,25 +17,32 @@ from torch import Tensor, nn
 from attnmask.auditing.expected.declared_masks import is_causal, layers_of_config
 from attnmask.auditing.global_state import one_thread_if_tiny
 from attnmask.auditing.measure.influence import influences
-from attnmask.auditing.recording.layer_sets import calls_of
-from attnmask.auditing.subject.absolute_positions import tables_of
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject, config_of, in_double, plain_inputs
-from attnmask.auditing.subject.model_factories import made_by
-from attnmask.auditing.subject.model_outputs import output_name, text_of
-from attnmask.auditing.subject.redrawn_weights import GAIN, REDRAW, redraw
+from attnmask.auditing.recording.layer_sets import record_calls
+from attnmask.auditing.subject.absolute_positions import embedding_tables
+from attnmask.auditing.subject.audited_model import (
+    ModelKind,
+    Run,
+    Subject,
+    in_float64_if_exact,
+    plain_inputs,
+    transformers_config,
+)
+from attnmask.auditing.subject.model_factories import model_from_factory
+from attnmask.auditing.subject.model_outputs import access_code, output_name
+from attnmask.auditing.subject.redrawn_weights import GAIN, REDRAW_LINES, redraw
 from attnmask.errors import ArgumentError
 from attnmask.mask.expression import Mask
 
-TRIED = ("eager", "sdpa", "attnmask")
+IMPLEMENTATIONS = ("eager", "sdpa", "attnmask")
 WHERE = "audit(model=)"
-# A change of an earlier output by this share of its size is no rounding.
-MEASURED = 1e-3
-# Where no attention is seen there may be any number of layers.
-UNSEEN = 64
-# Fewer ordinary ids than this are too few to choose from.
-FEW = 8
-# Any token that is no padding: some decoders mask what stands at their pad id.
-START = 5
+# A relative change of an earlier output by more than this is not rounding.
+MIN_CHANGE = 1e-3
+# If no attention call can be recorded, the number of layers is unknown: assume many.
+ASSUMED_LAYERS = 64
+# With fewer ordinary ids than this, use all ids of the vocabulary that are not special.
+MIN_IDS = 8
+# Any id but that of padding: some decoders mask their pad id.
+DECODER_START = 5
 MODES = {
     "causal": "AutoModelForCausalLM",
     "masked": "AutoModelForMaskedLM",
@@ -45,33 +52,33 @@ MODES = {
 }
 
 
-def subject_of(
+def subject_from_model(
     model: Any,
     mask: Mask | Sequence[Mask] | None = None,
     forward: Callable[..., Any] | None = None,
     source: Sequence[str] = (),
     redraw_weights: bool = False,
 ) -> Subject:
-    """The subject of an audit, ready to run: a copy of the model in evaluation mode.
+    """Build the subject of an audit from a model: a copy in evaluation mode.
 
     Args:
-        model: nn.Module. mask: what it is declared to obey, for all layers or one for each; a transformers config
-            declares its own. forward: how to call the model. source: lines that make it, for reproductions.
-        redraw_weights: whether its weights mean nothing and may be drawn so that masks show.
+        model: nn.Module. mask: the declared mask, for all layers or one per layer; by default that of the transformers
+            config. forward: function to call instead of the model. source: lines of a script that make the model.
+        redraw_weights: whether to draw the weights anew.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(f"{type(model).__name__} is no torch module", where=WHERE, fix="give an nn.Module")
     original, model = model, copy.deepcopy(model).eval()
     if redraw_weights:
         redraw(model)
-    config = config_of(model)
+    config = transformers_config(model)
     kind = _kind(model, config, mask)
     subject = Subject(
         name=type(model).__name__,
         model=model,
         layers=[mask] if isinstance(mask, Mask) else mask,
-        kind=kind or Kind.BIDIRECTIONAL,
-        source=tuple(_lines_of(source, forward is not None, redraw_weights)),
+        kind=kind or ModelKind.BIDIRECTIONAL,
+        source=tuple(_source_lines(source, forward is not None, redraw_weights)),
         tokens=_plain_tokens(model, config),
         pad=_pad(config),
         first=_first_position(model),
@@ -79,46 +86,46 @@ def subject_of(
         original=original,
     )
     if not subject.is_transformers and "decoder_input_ids" in subject.takes:
-        subject.kind = Kind.ENCODER_DECODER
+        subject.kind = ModelKind.ENCODER_DECODER
     with one_thread_if_tiny(model):
         _choose_output(subject)
-        if kind is None and subject.kind is not Kind.ENCODER_DECODER:
+        if kind is None and subject.kind is not ModelKind.ENCODER_DECODER:
             subject.kind = _measured_kind(subject)
         subject.layers = _layers(subject, mask)
         subject.implementations = _implementations(subject)
-        subject = in_double(subject)
+        subject = in_float64_if_exact(subject)
     if next(subject.model.parameters(), torch.zeros(())).dtype == torch.float64:
         subject.source = (*subject.source, "model.double()")
     return subject
 
 
-def _lines_of(source: Sequence[str], has_forward: bool, redrawn: bool) -> Iterator[str]:
-    """How a script makes the model, and how it calls it."""
+def _source_lines(source: Sequence[str], has_forward: bool, redrawn: bool) -> Iterator[str]:
+    """Yield the lines of a script that make the model and the function that calls it."""
     yield from source or ("import torch", "model = ...  # the model that was audited, in evaluation mode")
     if has_forward:
         yield "forward = ...  # how it was called, with that model"
     if redrawn:
-        yield from (line.format(gain=GAIN) for line in REDRAW)
+        yield from (line.format(gain=GAIN) for line in REDRAW_LINES)
 
 
 def _choose_output(subject: Subject) -> None:
-    """Settle what of the model's output is compared."""
+    """Choose the part of the model's output that is compared."""
     found = _plain_output(subject)
     try:
         subject.output = output_name(found)
     except TypeError as error:
         fix = "give forward=, a function of input_ids and attention_mask that returns the outputs of the tokens"
         raise ArgumentError(f"nothing can be compared: {error}", where=WHERE, fix=fix) from None
-    subject.pick = text_of(found, subject.output)
+    subject.pick = access_code(found, subject.output)
 
 
 def _plain_output(subject: Subject) -> Any:
-    """What the model returns on a text without padding."""
+    """Call the model on a text without padding; the error says what the user can do."""
     plain = plain_inputs(subject)
     try:
         with torch.no_grad():
             return subject.call(plain)
-    except Exception as error:  # whatever a model's own code raises
+    except Exception as error:  # a model's code may raise anything
         fix = (
             "wrap it in a module that takes input_ids and attention_mask; or from Python give audit(forward=), "
             "a function of them that calls it as it is called in use"
@@ -140,20 +147,20 @@ def _runs_on(subject: Subject, inputs: dict[str, Any]) -> bool:
 
 
 def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None) -> Subject:
-    """An architecture of transformers, tiny, with large random weights.
+    """Build a tiny model of a transformers architecture with large random weights.
 
     Args:
-        model_type: such as "llama". mode: of ``MODES``; the first that the architecture has if left out.
-        mask: in place of the one that its config declares.
+        model_type: such as "llama". mode: one of ``MODES``; the first that the architecture has if left out.
+        mask: used instead of the mask that the config declares.
 
     Raises:
-        ArgumentError: there is no such architecture, or not in that mode.
+        ArgumentError: an unknown architecture, or one without that mode.
     """
     import transformers
 
     from attnmask.hf.models.tiny_models import tiny_config
 
-    modes = modes_of(model_type)
+    modes = available_modes(model_type)
     if not modes:
         fix = "give one such as llama or bert, the folder of a saved model, or module:function"
         raise ArgumentError(f"transformers has no model type {model_type!r}", where=WHERE, fix=fix)
@@ -166,7 +173,7 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
     if mode == "causal" and hasattr(config, "add_cross_attention"):
         config.add_cross_attention = True
     if mode == "seq2seq" and getattr(config, "decoder_start_token_id", None) is None:
-        config.decoder_start_token_id = START
+        config.decoder_start_token_id = DECODER_START
     if mode == "seq2seq" and getattr(getattr(config, "decoder", None), "is_decoder", None) is False:
         config.decoder.is_decoder = config.decoder.add_cross_attention = True
     if mode == "classification":
@@ -176,16 +183,18 @@ def subject_from_type(model_type: str, mode: str = "", mask: Mask | Sequence[Mas
     with quiet():
         try:
             model = auto.from_config(config, attn_implementation="eager")
-        except NotImplementedError:
+        except NotImplementedError:  # the architecture has no cross-attention
             config.add_cross_attention = False
             model = auto.from_config(config, attn_implementation="eager")
-        subject = subject_of(model, mask, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True)
+        subject = subject_from_model(
+            model, mask, source=_lines_of_type(model_type, config, MODES[mode]), redraw_weights=True
+        )
     subject.name = f"{model_type} ({mode})"
     return subject
 
 
-def modes_of(model_type: str) -> list[str]:
-    """The modes in which transformers has an architecture, of those that read text."""
+def available_modes(model_type: str) -> list[str]:
+    """Return the modes in which transformers has a model of an architecture."""
     from transformers.models.auto import modeling_auto as auto
 
     tables: dict[str, Any] = {
@@ -201,7 +210,7 @@ def modes_of(model_type: str) -> list[str]:
 def subject_from_folder(
     folder: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
 ) -> Subject:
-    """A model that ``save_pretrained`` wrote, with the class that it was saved from, or that of a mode."""
+    """Load a model that ``save_pretrained`` wrote, by the class that was saved or the class of a mode."""
     import transformers
 
     if mode not in ("", *MODES):
@@ -218,19 +227,19 @@ def subject_from_folder(
         f"model = transformers.{kind.__name__}.from_pretrained({folder!r}).eval()",
     )
     with quiet():
-        return subject_of(kind.from_pretrained(folder), mask, source=lines, redraw_weights=redraw_weights)
+        return subject_from_model(kind.from_pretrained(folder), mask, source=lines, redraw_weights=redraw_weights)
 
 
 def subject_from_factory(text: str, mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False) -> Subject:
-    """What a function of a person's own module returns: ``package.module:function``."""
-    model, lines = made_by(text)
-    return subject_of(model, mask, source=lines, redraw_weights=redraw_weights)
+    """Build the subject from the model that ``package.module:function`` returns."""
+    model, lines = model_from_factory(text)
+    return subject_from_model(model, mask, source=lines, redraw_weights=redraw_weights)
 
 
 def subject_from_text(
     text: str, mode: str = "", mask: Mask | Sequence[Mask] | None = None, redraw_weights: bool = False
 ) -> Subject:
-    """A folder, ``module:factory``, or a model type."""
+    """Build the subject from the name of a folder, ``module:factory`` or a model type."""
     if _is_folder(text):
         return subject_from_folder(text, mode, mask, redraw_weights)
     if "/" in text:
@@ -245,13 +254,13 @@ def subject_from_text(
 def _is_folder(text: str) -> bool:
     try:
         return Path(text).is_dir()
-    except (OSError, ValueError):  # no name that a folder can have
+    except (OSError, ValueError):  # for example a null character in the name
         return False
 
 
 @contextmanager
 def quiet() -> Generator[None]:
-    """What transformers says while a model is made is no part of an audit."""
+    """Silence the warnings and logging of transformers, which are not part of an audit."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -280,13 +289,13 @@ def _lines_of_type(model_type: str, config: Any, auto: str) -> list[str]:
     ]
 
 
-def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> Kind | None:
-    """What the mask, or the mapping that transformers keeps, says; None if neither says anything."""
+def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> ModelKind | None:
+    """Return the kind by the declared mask or by transformers' tables of models; None if neither decides."""
     if getattr(config, "is_encoder_decoder", False):
-        return Kind.ENCODER_DECODER
+        return ModelKind.ENCODER_DECODER
     if mask is not None:
         masks = [mask] if isinstance(mask, Mask) else mask
-        return Kind.CAUSAL if all(map(is_causal, masks)) else Kind.BIDIRECTIONAL
+        return ModelKind.CAUSAL if all(map(is_causal, masks)) else ModelKind.BIDIRECTIONAL
     if config is None:
         return None
     from transformers.models.auto import modeling_auto as auto
@@ -294,39 +303,39 @@ def _kind(model: nn.Module, config: Any, mask: Mask | Sequence[Mask] | None) -> 
     name, own = type(model).__name__, getattr(config, "model_type", "")
     decoders = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if getattr(config, "is_decoder", False):
-        return Kind.CAUSAL
+        return ModelKind.CAUSAL
     if own in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES or getattr(config, "attn_type", "") == "bi":
-        return Kind.BIDIRECTIONAL
-    return Kind.CAUSAL if own in decoders or name in decoders.values() else None
+        return ModelKind.BIDIRECTIONAL
+    return ModelKind.CAUSAL if own in decoders or name in decoders.values() else None
 
 
-def _measured_kind(subject: Subject) -> Kind:
-    """Whether any token changes an earlier output; one vector an item tells nothing."""
+def _measured_kind(subject: Subject) -> ModelKind:
+    """Measure whether any token changes an earlier output; a pooled model counts as bidirectional."""
     changes = np.triu(influences(subject, ""), 1) if not subject.is_pooled else np.ones(1)
-    return Kind.BIDIRECTIONAL if bool((changes > MEASURED).any()) else Kind.CAUSAL
+    return ModelKind.BIDIRECTIONAL if bool((changes > MIN_CHANGE).any()) else ModelKind.CAUSAL
 
 
 def _layers(subject: Subject, mask: Mask | Sequence[Mask] | None) -> Sequence[Mask | None] | None:
     if isinstance(mask, Mask):
-        # As many as there are: what reaches how far depends on it.
-        return [mask] * (len(calls_of(subject, Run(plain_inputs(subject)))) or UNSEEN)
+        # One mask per layer: the reach through all layers depends on their number.
+        return [mask] * (len(record_calls(subject, Run(plain_inputs(subject)))) or ASSUMED_LAYERS)
     if mask is not None:
         return list(mask)
-    if subject.config is None or subject.kind is Kind.ENCODER_DECODER:
+    if subject.config is None or subject.kind is ModelKind.ENCODER_DECODER:
         return None
-    return layers_of_config(subject.config, subject.kind is Kind.CAUSAL)
+    return layers_of_config(subject.config, subject.kind is ModelKind.CAUSAL)
 
 
 def _plain_tokens(model: nn.Module, config: Any) -> Tensor:
-    """Ids that a config gives no meaning, inside the vocabulary."""
+    """Return ids of the vocabulary that the config does not use as special tokens."""
     try:
         own = cast(Any, model).get_input_embeddings()
     except (AttributeError, NotImplementedError):
-        own = next((table for _, table in tables_of(model)), None)
+        own = next((table for _, table in embedding_tables(model)), None)
     size = getattr(own, "num_embeddings", 100)
     special = set(_special_ids(config.to_dict() if config is not None else {}))
     ids = [i for i in range(5, size) if i not in special]
-    if len(ids) < FEW:  # letters, or bases
+    if len(ids) < MIN_IDS:  # a vocabulary of letters or of DNA bases
         ids = [i for i in range(size) if i not in special and i != _pad(config)]
     if len(ids) < 2:
         raise ArgumentError(f"its vocabulary is of {size} ids", where=WHERE, fix="give a model of two tokens at least")
@@ -351,8 +360,8 @@ def _pad(config: Any) -> int:
 
 
 def _first_position(model: nn.Module) -> int:
-    """Where a table of positions keeps a row for padding, texts start behind it."""
-    for name, module in tables_of(model):
+    """Return the first position: after the padding row, if a table of positions has one."""
+    for name, module in embedding_tables(model):
         if "position" in name and module.padding_idx is not None:
             return module.padding_idx + 1
     return 0
@@ -364,18 +373,18 @@ def _implementations(subject: Subject) -> tuple[str, ...]:
     model: Any = subject.model
     try:
         can_set = model._can_set_attn_implementation()
-    except Exception:  # an older release decides by the source of the model's file
+    except Exception:  # older releases of transformers search the source of the model's file, and may fail
         can_set = False
     if not can_set:
         return ("",)
     try:
         from attnmask.hf.implementation.registration import register
-    except ImportError:  # an older release of transformers, which attnmask does not run in
+    except ImportError:  # attn_implementation="attnmask" needs a newer release of transformers
         pass
     else:
         register()
     own = model.config._attn_implementation
-    return tuple(name for name in TRIED if _runs(subject, name, own)) or ("",)
+    return tuple(name for name in IMPLEMENTATIONS if _runs(subject, name, own)) or ("",)
 
 
 def _runs(subject: Subject, implementation: str, own: str) -> bool:
@@ -383,7 +392,7 @@ def _runs(subject: Subject, implementation: str, own: str) -> bool:
         with quiet():
             subject.model.set_attn_implementation(implementation)  # pyright: ignore
             subject.run(Run(plain_inputs(subject)))
-    except Exception:  # a model that does not support it says so in its own ways
+    except Exception:  # unsupported implementations raise many types of errors
         subject.model.set_attn_implementation(own)  # pyright: ignore
         return False
     return True

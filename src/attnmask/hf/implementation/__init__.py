@@ -1,1 +1,1 @@
-"""``attn_implementation="attnmask"``: the mask function and the attention function for transformers."""
+"""The mask function and the attention function behind ``attn_implementation="attnmask"`` in transformers."""

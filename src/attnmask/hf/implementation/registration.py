@@ -1,4 +1,4 @@
-"""Registering ``attn_implementation="attnmask"`` with transformers, and undoing it."""
+"""Register ``attn_implementation="attnmask"`` with transformers, and undo it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from attnmask.calls import public, warn_caller
 from attnmask.errors import UnsupportedModelError
-from attnmask.hf.implementation.given_mask import check_given_masks
+from attnmask.hf.implementation.given_mask import patch_mask_checks
 from attnmask.hf.implementation.interface import attention_forward, model_mask
 from attnmask.hf.implementation.model_mask import NAME, WHERE
 from attnmask.hf.implementation.mpnet import patch_mpnet
-from attnmask.hf.implementation.own_attention import keep_own_attention
+from attnmask.hf.implementation.own_attention import patch_own_attention
 from attnmask.hf.implementation.transformers_patches import replace_entry, undo_replacements
 from attnmask.hf.warnings_issued import UntestedVersionWarning
 
-TESTED = ("5.23",)  # minor versions of transformers, as pyproject.toml asks for them
+TESTED = ("5.23",)  # minor versions of transformers, the same as in pyproject.toml
 _registering = Lock()
 
 
 @public
 def register() -> None:
-    """Make ``attn_implementation="attnmask"`` known to transformers.
+    """Register ``attn_implementation="attnmask"`` with transformers.
 
     Every model that uses transformers' AttentionInterface then runs its attention by ``attnmask.attention``, under the
-    exact set that the model's masks describe; MPNet bypasses the interface and is patched. A user's own 4-D
-    ``attention_mask`` is read too: bools, True attends, or floats of which 0 attends. Masks that transformers would
-    misread in silence are refused: numbers other than 0 and 1 in a 2-D mask, another length. A row that attends to
+    exact set of pairs that the model's masks describe; MPNet bypasses the interface and is patched. A user's own 4-D
+    ``attention_mask`` is read too: bools (True attends), or floats (0 attends). Masks that transformers would misread
+    silently are refused: numbers other than 0 and 1 in a 2-D mask, or a mask of another length. A row that attends to
     nothing, such as that of a left pad, gives 0 where eager attention gives the mean of V. A model that does not use
     the interface, such as BLOOM or DeBERTa, runs as under "eager", with an OwnAttentionWarning. Calling ``register``
-    again changes nothing; ``unregister()`` undoes it. A version of transformers that is not tested gives an
+    again changes nothing; ``unregister()`` undoes it. An untested version of transformers gives an
     UntestedVersionWarning.
 
     Source: https://huggingface.co/docs/transformers/attention_interface
@@ -50,20 +50,20 @@ def register() -> None:
             return
         if not transformers.__version__.startswith(tuple(f"{minor}." for minor in TESTED)):
             warn_caller(UntestedVersionWarning(transformers.__version__, TESTED))
-        # Both read the mask's values: torch.compile compiles the layers around them.
+        # torch.compile cannot trace either function, since both read values of the mask: it compiles the code around.
         replace_entry(attentions, NAME, torch.compiler.disable(attention_forward))
         AttentionMaskInterface.register(NAME, torch.compiler.disable(model_mask))
-        check_given_masks()
-        keep_own_attention()
+        patch_mask_checks()
+        patch_own_attention()
         patch_mpnet()
 
 
 @public
 def unregister() -> None:
-    """Undo ``register``: what it replaced in transformers is as before, and no model is made under "attnmask".
+    """Undo ``register``: restore what it replaced in transformers, and let no new model use "attnmask".
 
-    A model that is still under ``attn_implementation="attnmask"`` raises an error when it next makes a mask, until it
-    is given another implementation. Without ``register`` before, nothing changes.
+    A model that still has ``attn_implementation="attnmask"`` raises an error when it next builds a mask, until it is
+    set to another implementation. Without a preceding ``register``, nothing changes.
 
     Source: attnmask.
 
@@ -77,13 +77,13 @@ def unregister() -> None:
     with _registering:
         undo_replacements()
         if NAME in AttentionMaskInterface._global_mapping:  # pyright: ignore[reportPrivateUsage]
-            # Without an entry, models that bypass the AttentionInterface would run without a mask.
+            # If the entry were removed, models that bypass the AttentionInterface would run without a mask.
             AttentionMaskInterface.register(NAME, _refuse_mask)
 
 
 def _refuse_mask(*_: Any, **__: Any) -> NoReturn:
     raise UnsupportedModelError(
-        'a model runs under attn_implementation="attnmask", which is not registered any more',
+        'a model runs under attn_implementation="attnmask", which is no longer registered',
         where=WHERE,
         fix='call attnmask.hf.register(), or model.set_attn_implementation("sdpa")',
     )

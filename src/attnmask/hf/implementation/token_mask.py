@@ -1,4 +1,4 @@
-"""An attention mask on two axes, read without a guess: which positions are tokens."""
+"""Read an attention mask of two axes as bools, True for a token; refuse values that are ambiguous."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from attnmask.mask.arguments import keep_mask
 
 
 def described(value: Any) -> str:
-    """What was given in place of a tensor that fits, such as ``(2, 3) torch.int64``."""
+    """Describe a value in an error message, such as ``(2, 3) torch.int64``."""
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
-def tokens_of(attention_mask: Any, where: str, name: str = "attention_mask") -> Tensor:
-    """Which positions are tokens, bool (B, L), on the mask's own device.
+def read_token_mask(attention_mask: Any, where: str, name: str = "attention_mask") -> Tensor:
+    """Return which positions are tokens, bool (B, L), on the device of the mask.
 
     Args:
-        attention_mask: (B, L), what ``keep_mask`` reads; or a PackedMask.
-        where: who asks, for errors. name: of the argument.
+        attention_mask: (B, L) in any form that ``keep_mask`` reads, or a PackedMask.
+        where: the calling function, for errors. name: name of the argument, for errors.
 
     Raises:
-        ArgumentError: other axes, or values other than 0 and 1.
-        AmbiguousError: floats of 0 alone.
+        ArgumentError: not two axes, or values other than 0 and 1.
+        AmbiguousError: floats that are all 0.
     """
     if isinstance(attention_mask, PackedMask):
         return torch.from_numpy(attention_mask.documents.ids() >= 0).to(attention_mask.device)

@@ -1,4 +1,4 @@
-"""What is replaced in transformers, and put back: each attribute and each entry of a table, in the reverse order."""
+"""Replace attributes and table entries of transformers, and restore them in reverse order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def replace_attribute(owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
     def undo() -> None:
-        if vars(owner).get(name) is not value:  # somebody wrapped it later: what we did is inside, and does nothing
+        # Another library has wrapped our function since. Ours stays inside, where it only calls the original.
+        if vars(owner).get(name) is not value:
             return
         if before is _MISSING:
             delattr(owner, name)
@@ -42,6 +43,6 @@ def replace_entry(table: dict[str, Any], key: str, value: Any) -> None:
 
 
 def undo_replacements() -> None:
-    """Put everything back."""
+    """Restore everything that was replaced."""
     while _undo:
         _undo.pop()()

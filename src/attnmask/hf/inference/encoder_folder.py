@@ -1,4 +1,4 @@
-"""An encoder and its tokenizer from a folder."""
+"""Load an encoder and its tokenizer from a folder."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ NEEDED = {
 
 @public
 def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer from a folder; no hub is asked.
+    """Load a model and its tokenizer from a local folder, without access to the Hub.
 
     Args:
-        folder: what ``save_pretrained`` wrote, or a folder of sentence-transformers.
+        folder: a folder written by ``save_pretrained`` or by sentence-transformers.
 
     Returns:
         The model, without a head, in float32 and evaluation mode, and the tokenizer.
 
     Raises:
-        ArgumentError: no path.
-        InputFileError: there is no such folder, something is missing from it, or it cannot be read.
+        ArgumentError: ``folder`` is not a path.
+        InputFileError: the folder does not exist, is incomplete, or cannot be read.
 
     Source: transformers.AutoModel and AutoTokenizer.
 
@@ -53,7 +53,7 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
     _check_files(path)
     tokenizer: Any = _loaded(AutoTokenizer, path, "tokenizer")
     model, report = _loaded(AutoModel, path, "model", dtype=torch.float32, output_loading_info=True)
-    # A pooler, which many checkpoints lack, comes after the hidden states and is not used.
+    # Many checkpoints lack the pooler. It comes after the hidden states, and is not used here.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputFileError(
@@ -67,12 +67,12 @@ def load_encoder(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeniz
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (OSError, ValueError):  # no name that a folder can have
+    except (OSError, ValueError):  # for example a null character in the name
         return False
 
 
 def _folder_of_model(path: Path) -> Path:
-    """Where the model is in a folder of sentence-transformers: in that itself, or in that of its first module."""
+    """Return the subfolder of the transformers model in a sentence-transformers folder, or the folder itself."""
     inner = path / "0_Transformer"
     return inner if _is_folder(inner) and (path / "modules.json").is_file() else path
 
@@ -92,7 +92,7 @@ def _check_files(path: Path) -> None:
 def _loaded(loader: Any, path: Path, what: str, **options: Any) -> Any:
     try:
         return loader.from_pretrained(path, local_files_only=True, **options)
-    except Exception as error:  # what transformers raises depends on the file and on what is wrong with it
+    except Exception as error:  # transformers raises many types of errors for damaged files
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputFileError(
             f"the {what} cannot be loaded: {first_line}",

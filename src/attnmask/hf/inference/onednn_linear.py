@@ -1,7 +1,7 @@
-"""Linear layers on oneDNN's product, with weights packed once for many rows of one length.
+"""Run linear layers on oneDNN's matrix product with prepacked weights, for many rows of one length.
 
-In an encoder without padding the linear layers are nearly all the work that is left, and rows of a fixed number of
-tokens are what a packed weight is made for. The result is that of ``torch.nn.Linear`` to rounding.
+In an encoder without padding, the linear layers are most of the remaining work, and oneDNN packs a weight for a given
+number of rows. The result equals that of ``torch.nn.Linear`` up to rounding.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The names under which blocks of transformers hold a linear layer and the activation of its output.
+# Attribute names in transformers: linear layer -> activation that is applied to its output.
 ACTIVATED = {"dense": "intermediate_act_fn", "lin1": "activation"}
 
 
 def pack_linears(model: nn.Module, tokens: int) -> Callable[[], None]:
-    """Let a model's linear layers run on packed weights, a GELU that follows one in the same product, for inference.
+    """Make a model's linear layers use packed weights for inference, and fuse a GELU that follows a linear layer.
 
     Args:
-        model: on a CPU in float32; others are left as they are.
-        tokens: rows that the layers will mostly get.
+        model: only layers on a CPU in float32 are changed.
+        tokens: the usual number of rows in the input of the layers.
 
     Returns:
-        What to call to have the layers as they were.
+        A function that restores the layers.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Linear) and _can_pack(module)]
     gelus = _gelus_after(model, layers)
@@ -42,7 +42,7 @@ def pack_linears(model: nn.Module, tokens: int) -> Callable[[], None]:
 
 
 def _can_pack(module: nn.Linear) -> bool:
-    # Subclasses may compute something else, and a forward of an instance's own is somebody's patch.
+    # A subclass may compute something else, and an instance with its own forward has been patched by other code.
     if type(module) is not nn.Linear or "forward" in vars(module):
         return False
     known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -50,7 +50,7 @@ def _can_pack(module: nn.Linear) -> bool:
 
 
 def _gelus_after(model: nn.Module, layers: list[nn.Linear]) -> dict[nn.Module, nn.Module]:
-    """By linear layer the exact GELU that its output, and nothing else, goes through."""
+    """Return the exact GELU module that follows each linear layer, for layers that are followed by one."""
     blocks = [dict(block.named_children()) for block in model.modules()]
     pairs = [(block.get(layer), block.get(after)) for block in blocks for layer, after in ACTIVATED.items()]
     return {layer: after for layer, after in pairs if layer in layers and after is not None and _is_gelu(after)}
@@ -68,6 +68,7 @@ def _set_forward(module: nn.Module, forward: Callable[[Tensor], Tensor]) -> None
 
 
 def _packed_forward(layer: nn.Linear, tokens: int, activation: str) -> Callable[[Tensor], Tensor]:
+    # The operators that torch.compile uses on CPUs; the reorder packs the weight for inputs of ``tokens`` rows.
     operators: Any = torch.ops.mkldnn
     weight, bias = operators._reorder_linear_weight(layer.weight.detach(), tokens), layer.bias
 
@@ -77,5 +78,6 @@ def _packed_forward(layer: nn.Linear, tokens: int, activation: str) -> Callable[
     return forward
 
 
+# Replaces the forward of a GELU that is already part of the product.
 def _unchanged(x: Tensor) -> Tensor:
     return x

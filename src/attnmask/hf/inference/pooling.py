@@ -1,4 +1,4 @@
-"""One vector per text from the hidden states of its tokens; padding never counts."""
+"""Pool the hidden states of each text's tokens to one vector; padding never counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnmask.calls import public
 from attnmask.errors import ArgumentError
-from attnmask.hf.implementation.token_mask import described, tokens_of
+from attnmask.hf.implementation.token_mask import described, read_token_mask
 from attnmask.hf.packing.packed_mask import PackedMask
 from attnmask.mask.arguments import one_of
 
@@ -18,7 +18,7 @@ WHERE = "pool(hidden, attention_mask)"
 
 
 class Pool(StrEnum):
-    """What stands for a text."""
+    """How a text is pooled."""
 
     MEAN = "mean"
     CLS = "cls"
@@ -27,22 +27,23 @@ class Pool(StrEnum):
 
 @public
 def pool(hidden: Tensor, attention_mask: Any, how: str = "mean", *, weights: Tensor | None = None) -> Tensor:
-    """Pool the hidden states of a padded batch, on whichever side it is padded.
+    """Pool the hidden states of a batch, padded on any side.
 
     Args:
-        hidden: (B, L, D), floating point. What stands at padding, NaN included, reaches neither result nor gradient.
-        attention_mask: (B, L), 1 or True for a token: a tensor, an array or lists; or a PackedMask, whose N documents
-            are pooled each by itself.
+        hidden: (B, L, D), floating point. Values at padding, even NaN, never affect the result or the gradients.
+        attention_mask: (B, L), 1 or True for a token, as a tensor, array or lists; or a PackedMask, each of whose N
+            documents is pooled separately.
         how: "mean" of the tokens, "cls" for the first token, "last" for the last.
-        weights: how much each token counts in the mean, (B, L), floating point, 0 or more; those of a PackedMask if
-            left out, else 1. 2 is the token standing there twice, 0 as it being away. Gradients reach them.
+        weights: weight of each token in the mean, (B, L), floating point, 0 or more; if left out, those of the
+            PackedMask, or 1. A weight of 2 is the same as the token occurring twice, 0 as its absence. They are
+            differentiable.
 
     Returns:
         (B, D), or (N, D), of hidden's dtype.
 
     Raises:
-        ArgumentError: shapes or values that do not fit, weights of one token alone, or an item without a token or
-            without a weight.
+        ArgumentError: shapes or values that do not fit, weights for "cls" or "last", or an item without tokens or
+            whose weights are all 0.
 
     Source: sentence-transformers' pooling modes, without its rule that padding is on the right.
 
@@ -55,25 +56,26 @@ def pool(hidden: Tensor, attention_mask: Any, how: str = "mean", *, weights: Ten
     1.25
     """
     wanted = one_of(Pool, how, "how", "pool")
-    tokens = _tokens(hidden, attention_mask)
+    tokens = _checked_token_mask(hidden, attention_mask)
     if weights is not None:
         _check_weights(weights, tokens, wanted)
     if isinstance(attention_mask, PackedMask):
         layout = attention_mask.documents
         at, lengths = (torch.from_numpy(x).to(hidden.device) for x in (layout.places(), layout.lengths))
         own = attention_mask.weights if weights is None else weights
-        of_tokens = None if own is None else own.to(hidden.device).flatten()[at]
-        return pool_packed(hidden.flatten(0, 1)[at], lengths, wanted, of_tokens)
+        token_weights = None if own is None else own.to(hidden.device).flatten()[at]
+        return pool_packed(hidden.flatten(0, 1)[at], lengths, wanted, token_weights)
     if wanted is Pool.MEAN:
         return _mean(hidden, tokens, weights)
     order = torch.arange(hidden.shape[1], device=hidden.device)
+    # Tokens rank above padding, and the wanted token highest, so that argmax finds it whatever the side of padding.
     ranked = torch.where(tokens, order + 1 if wanted is Pool.LAST else len(order) - order, 0)
     return hidden[torch.arange(len(hidden), device=hidden.device), ranked.argmax(1)]
 
 
 def _mean(hidden: Tensor, tokens: Tensor, weights: Tensor | None) -> Tensor:
     if weights is None:
-        # Selecting instead of multiplying: 0 * NaN is NaN.
+        # masked_fill instead of a product with the mask, since 0 * NaN is NaN.
         return hidden.masked_fill(~tokens[..., None], 0).sum(1) / tokens.sum(1, keepdim=True)
     own = torch.where(tokens, weights.to(hidden.device), 0)
     total = own.sum(1, keepdim=True)
@@ -82,13 +84,16 @@ def _mean(hidden: Tensor, tokens: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _weighted(hidden: Tensor, weights: Tensor) -> Tensor:
-    """Hidden states (..., D) times weights (...); where those are 0, NaN is away, and numbers still tell gradients."""
-    away = (weights == 0) & ~hidden.isfinite().all(-1)
-    return hidden.masked_fill(away[..., None], 0) * weights[..., None]
+    """Multiply hidden states (..., D) by weights (...); zero-weight NaNs are dropped.
+
+    Finite states of weight 0 stay in the product, since the gradient of their weight depends on them.
+    """
+    dropped = (weights == 0) & ~hidden.isfinite().all(-1)
+    return hidden.masked_fill(dropped[..., None], 0) * weights[..., None]
 
 
-def _tokens(hidden: Any, attention_mask: Any) -> Tensor:
-    tokens = tokens_of(attention_mask, WHERE)
+def _checked_token_mask(hidden: Any, attention_mask: Any) -> Tensor:
+    tokens = read_token_mask(attention_mask, WHERE)
     fits = isinstance(hidden, Tensor) and hidden.ndim == 3 and hidden.is_floating_point()
     if not fits or tokens.shape != hidden.shape[:2]:
         raise ArgumentError(
@@ -106,7 +111,7 @@ def _tokens(hidden: Any, attention_mask: Any) -> Tensor:
 def _check_weights(weights: Any, tokens: Tensor, how: Pool) -> None:
     where = "pool(weights=)"
     if how is not Pool.MEAN:
-        raise ArgumentError(f"how is {how.value!r}: one token has no weight", where=where, fix='give how="mean"')
+        raise ArgumentError(f"how is {how.value!r}, which uses no weights", where=where, fix='give how="mean"')
     if (
         not isinstance(weights, Tensor)
         or weights.shape != tokens.shape
@@ -135,10 +140,11 @@ def _check_totals(totals: Tensor, name: str) -> None:
 
 
 def pool_packed(hidden: Tensor, lengths: Tensor, how: Pool, weights: Tensor | None) -> Tensor:
-    """The same for texts laid end to end, where tokens may weigh differently in the mean.
+    """Pool texts laid end to end.
 
     Args:
-        hidden: (T, D). lengths: int64 (texts,), 1 or more, of sum T. how: as above. weights: (T,), None for all 1.
+        hidden: (T, D). lengths: int64 (texts,), each 1 or more, of sum T. how: as in ``pool``.
+        weights: weight of each token in the mean, (T,); None if all are 1.
 
     Returns:
         (texts, D), of hidden's dtype.

@@ -1,4 +1,4 @@
-"""How likely a decoder finds texts, without padding."""
+"""Score texts with a causal language model, without padding."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
-from attnmask.hf.inference.encoding import BatchOrder, Row, batches_of, check_vocabulary, row_of_texts
-from attnmask.hf.inference.temporary_state import borrowed
-from attnmask.hf.inference.tokenized_texts import tokens_of_texts
+from attnmask.hf.inference.encoding import BatchOrder, PackedTexts, check_vocabulary, pack_texts, split_into_batches
+from attnmask.hf.inference.temporary_state import prepared_for_inference
+from attnmask.hf.inference.tokenized_texts import tokenize_texts
 from attnmask.hf.models.families import most_tokens
-from attnmask.hf.models.packable_models import encoder_of, transformers_model
+from attnmask.hf.models.packable_models import encoder_and_family, transformers_model
 from attnmask.hf.packing.packed_calls import packed
 from attnmask.mask.arguments import whole_number
 
@@ -29,11 +29,11 @@ WHO = "score"
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model finds of N texts.
+    """Log likelihoods of N texts.
 
     Attributes:
-        log_likelihoods: float64 (N,), the sum of the logarithms over all tokens of a text but the first.
-        tokens: int64 (N,), how many those are.
+        log_likelihoods: float64 (N,), the sum of log probabilities over all tokens of a text except the first.
+        tokens: int64 (N,), number of tokens in each sum.
     """
 
     log_likelihoods: NDArray[np.float64]
@@ -41,7 +41,7 @@ class Scores:
 
     @property
     def perplexities(self) -> NDArray[np.float64]:
-        """float64 (N,), NaN for a text of one token."""
+        """Perplexity of each text, float64 (N,); NaN for a text of one token."""
         with np.errstate(invalid="ignore"):
             return np.exp(-self.log_likelihoods / self.tokens)
 
@@ -55,19 +55,19 @@ def score(
     *,
     token_budget: int = 2048,
 ) -> Scores:
-    """Score texts padding-free: each the same as if it ran alone.
+    """Score texts without padding, each as if it ran alone.
 
     Args:
-        model: a decoder with its language-model head, of the families that ``encode`` takes; with PEFT's adapters or
-            without.
-        tokenizer: its tokenizer. texts: N strings with something in them.
-        max_length: tokens at which a text is cut; what tokenizer and model take if left out.
-        token_budget: tokens of a batch, at most; a longer text is a batch of its own. Logits take it times the
-            vocabulary.
+        model: a decoder with its language-model head, of the types that ``encode`` accepts; with or without PEFT
+            adapters.
+        tokenizer: the model's tokenizer. texts: N non-empty strings.
+        max_length: number of tokens at which a text is cut; the limit of tokenizer and model if left out.
+        token_budget: maximum number of tokens in a batch; a longer text forms its own batch. Memory for the logits is
+            the budget times the size of the vocabulary.
 
     Raises:
-        UnsupportedModelError: a model for which this is not known to be exact, or without such a head.
-        ArgumentError: texts or options that cannot be used, or a tokenizer of another model.
+        UnsupportedModelError: a model for which packed texts are not exact, or without a language-model head.
+        ArgumentError: invalid texts or options, or a tokenizer of another model.
 
     Warns:
         TruncationWarning: texts were cut.
@@ -82,7 +82,7 @@ def score(
     array([3, 5])
     """
     model = transformers_model(model, "score(model=)")
-    base, family = encoder_of(model, "score(model=)")
+    base, family = encoder_and_family(model, "score(model=)")
     if not family.causal or model.get_output_embeddings() is None:
         raise UnsupportedModelError(
             f"{type(model).__name__} predicts no next token", where="score(model=)", fix="load AutoModelForCausalLM"
@@ -90,23 +90,23 @@ def score(
     if whole_number(token_budget, "token_budget", WHO) == 0:
         raise ArgumentError("token_budget is 0", where="score(token_budget=)", fix="give 1 token or more")
     check_vocabulary(base, tokenizer)
-    tokens = tokens_of_texts(tokenizer, texts, most_tokens(base, family), max_length, None, WHO)
+    tokens = tokenize_texts(tokenizer, texts, most_tokens(base, family), max_length, None, WHO)
     sums = np.zeros(len(texts))
-    batches = list(batches_of(tokens.lengths, token_budget, BatchOrder.SORTED))
-    with borrowed(model, token_budget, len(batches)):
+    batches = list(split_into_batches(tokens.lengths, token_budget, BatchOrder.SORTED))
+    with prepared_for_inference(model, token_budget, len(batches)):
         for batch in batches:
-            sums[batch] = _log_likelihoods(model, row_of_texts(base, family, tokens, batch)).numpy()
+            sums[batch] = _log_likelihoods(model, pack_texts(base, family, tokens, batch)).numpy()
     return Scores(sums, tokens.lengths - 1)
 
 
-def _log_likelihoods(model: PreTrainedModel, row: Row) -> Tensor:
-    """float64 (texts,)."""
+def _log_likelihoods(model: PreTrainedModel, row: PackedTexts) -> Tensor:
+    """Return the log likelihood of each text of a row, float64 (texts,)."""
     ids = row.inputs["input_ids"][0]
     with torch.inference_mode(), packed(row.plan):
         logits = model(**row.inputs).logits[0, :-1]
         each = -torch.nn.functional.cross_entropy(logits.float(), ids[1:], reduction="none").double()
     ends = row.lengths.cumsum(0)
-    # What a text's last token says of the next text's first is nobody's.
+    # The last token of a text would predict the first token of the next text: this term is dropped.
     each = each.index_fill(0, ends[:-1] - 1, 0)
     upto = torch.nn.functional.pad(each.cumsum(0), (1, 0))
     return (upto[ends - 1] - upto[ends - row.lengths]).cpu()

@@ -1,4 +1,4 @@
-"""How a model of sentence-transformers makes a vector of a text: read from its folder, or from the object."""
+"""Read how a sentence-transformers model pools and normalises, from its folder or from the object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attnmask.hf.inference.pooling import Pool
 WHERE = "encode(pool=None)"
 FIX = 'give pool="mean", "cls" or "last" for its last hidden states, or encode with sentence-transformers'
 POOLS = {"mean": Pool.MEAN, "cls": Pool.CLS, "lasttoken": Pool.LAST}
-# Before it had one key for them, a folder had a switch for each way to pool.
+# Older folders have one switch per pooling mode instead of the key "pooling_mode".
 SWITCHES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -28,12 +28,12 @@ LIMITS = "sentence_*_config.json"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done with a text before and behind the model.
+    """The steps before and after the model.
 
     Attributes:
-        pool: what stands for the text. normalize: whether vectors have length 1.
-        max_length: tokens at which a text is cut, None if it does not say. prompt: what is put before each text.
-        lower: whether texts are written in lower case first.
+        pool: how a text is pooled. normalize: whether vectors are scaled to length 1.
+        max_length: number of tokens at which a text is cut; None if not specified. prompt: prefix of each text.
+        lower: whether texts are converted to lower case.
     """
 
     pool: Pool = Pool.MEAN
@@ -43,25 +43,25 @@ class Recipe:
     lower: bool = False
 
     def text(self, text: str) -> str:
-        """A text as the model gets it."""
+        """Prepare a text for the tokenizer."""
         return self.prompt + (text.lower() if self.lower else text)
 
 
 def is_sentence_transformer(model: Any) -> bool:
-    """Whether a model is an object of sentence-transformers; that package need not be there to tell."""
+    """Return whether a model is a sentence-transformers object, without importing that package."""
     return any(kind.__module__.startswith("sentence_transformers.") for kind in type(model).__mro__)
 
 
-def transformer_of(model: Any) -> Any:
-    """The model of transformers in one of sentence-transformers, its first module."""
+def inner_transformer(model: Any) -> Any:
+    """Return the transformers model inside a SentenceTransformer, which is in its first module."""
     inner = getattr(next(iter(model.children()), None), "auto_model", None)
     if inner is None:
         _refuse(f"{type(model).__name__} does not begin with a model of transformers")
     return inner
 
 
-def recipe_of_object(model: Any) -> Recipe:
-    """The recipe of a model of sentence-transformers."""
+def recipe_from_model(model: Any) -> Recipe:
+    """Read the recipe of a SentenceTransformer."""
     modules: list[Any] = list(model.children())
     kinds = [type(module).__name__ for module in modules]
     configs: list[dict[str, Any]] = [
@@ -69,25 +69,26 @@ def recipe_of_object(model: Any) -> Recipe:
     ]
     prompts: Mapping[str, str] = getattr(model, "prompts", None) or {}
     prompt = prompts.get(getattr(model, "default_prompt_name", None) or "", "")
-    most, lower = getattr(modules[0], "max_seq_length", None), getattr(modules[0], "do_lower_case", False)
-    return _recipe(list(zip(kinds, configs, strict=True)), prompt, most, bool(lower))
+    max_length, lower = getattr(modules[0], "max_seq_length", None), getattr(modules[0], "do_lower_case", False)
+    return _recipe(list(zip(kinds, configs, strict=True)), prompt, max_length, bool(lower))
 
 
-def recipe_of_folder(folder: str | Path) -> Recipe | None:
-    """The recipe in the folder that a model was loaded from; None if it is none of sentence-transformers.
+def recipe_from_folder(folder: str | Path) -> Recipe | None:
+    """Read the recipe of the folder that a model was loaded from; None if it is not a sentence-transformers folder.
 
     Args:
-        folder: that of the model's weights, which may lie in one that has ``modules.json``.
+        folder: the folder of the model's weights; ``modules.json`` is in it, or in its parent folder.
 
     Raises:
-        UnsupportedModelError: modules that are not known here. InputFileError: a file that cannot be read.
+        UnsupportedModelError: unsupported modules. InputFileError: a file that cannot be read.
     """
     weights = Path(folder)
     root = next((path for path in (weights, weights.parent) if (path / "modules.json").is_file()), None)
     if root is None or not str(folder):
         return None
     modules = cast(list[dict[str, str]], _read(root / "modules.json"))
-    if root != weights and modules[0]["path"] != weights.name:  # another model's folder beside it
+    # A modules.json in the parent folder may belong to another model that happens to lie beside this one.
+    if root != weights and modules[0]["path"] != weights.name:
         return None
     kinds = [module["type"].rpartition(".")[2] for module in modules]
     configs = [_read(root / module["path"] / "config.json") for module in modules]
@@ -99,21 +100,21 @@ def recipe_of_folder(folder: str | Path) -> Recipe | None:
     return _recipe(steps, prompt, limits.get("max_seq_length"), bool(limits.get("do_lower_case")))
 
 
-def _recipe(steps: list[tuple[str, dict[str, Any]]], prompt: str, most: int | None, lower: bool) -> Recipe:
-    """The recipe of modules, by kind and config, the model itself first."""
+def _recipe(steps: list[tuple[str, dict[str, Any]]], prompt: str, max_length: int | None, lower: bool) -> Recipe:
+    """Build the recipe from the modules, each a (class name, config), the transformers model first."""
     kinds = [kind for kind, _ in steps]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         _refuse(f"the modules of this sentence-transformer are {', '.join(kinds)}")
     pooling = steps[1][1]
-    names = _pools(pooling)
+    names = _pooling_names(pooling)
     if len(names) != 1 or names[0] not in POOLS:
         _refuse(f"this sentence-transformer pools by {' and '.join(names) or 'nothing'}")
     if prompt and not pooling.get("include_prompt", True):
         _refuse("this sentence-transformer leaves its prompt out of the pooling")
-    return Recipe(POOLS[names[0]], "Normalize" in kinds, most, prompt, lower)
+    return Recipe(POOLS[names[0]], "Normalize" in kinds, max_length, prompt, lower)
 
 
-def _pools(config: Mapping[str, Any]) -> list[str]:
+def _pooling_names(config: Mapping[str, Any]) -> list[str]:
     named = config.get("pooling_mode")
     if isinstance(named, str):
         return [named]
@@ -121,7 +122,7 @@ def _pools(config: Mapping[str, Any]) -> list[str]:
 
 
 def _read(path: Path) -> Any:
-    """The content of a JSON file, {} where there is none."""
+    """Read a JSON file; {} if it does not exist."""
     if not path.is_file():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""A model that is run in another state than it was found in, and is as it was afterwards, whatever happens."""
+"""Switch a model to the state that inference needs, and restore it afterwards, also after an error."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from torch import nn
 
 from attnmask.hf.inference.onednn_linear import pack_linears
 from attnmask.hf.models.switched_models import under_attnmask
-from attnmask.hf.shared_changes import Sharing
+from attnmask.hf.shared_changes import SharedChanges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-# Packing reads every weight once and more: a few rows do not earn that back.
+# Packing reads and writes every weight, which costs more than it saves for fewer rows than this.
 LEAST_ROWS = 4
 
 
-_borrowed = Sharing()
+_prepared_models = SharedChanges()
 
 
-def borrowed(model: PreTrainedModel, row_tokens: int, rows: int) -> AbstractContextManager[None]:
-    """A model in evaluation mode and under ``attn_implementation="attnmask"``, its linear layers packed for many rows.
+def prepared_for_inference(model: PreTrainedModel, row_tokens: int, rows: int) -> AbstractContextManager[None]:
+    """Put a model into evaluation mode and under ``attn_implementation="attnmask"``, and pack its linear layers.
 
-    Several threads may borrow one model: the last to leave puts back what the first found.
+    Several threads may use one model at once: the first one changes the model, and the last one restores it.
 
     Args:
-        model: of transformers.
-        row_tokens: tokens of the rows it will mostly get. rows: how many those are.
+        model: a transformers model.
+        row_tokens: the usual number of tokens in a row. rows: the number of rows to run.
     """
-    return _borrowed.using(model, lambda: _prepared(model, row_tokens, rows))
+    return _prepared_models.using(model, lambda: _prepare(model, row_tokens, rows))
 
 
-def _prepared(model: PreTrainedModel, row_tokens: int, rows: int) -> ExitStack:
-    """What undoes, in the reverse order, what is done to a model here; done at once where a step fails."""
+def _prepare(model: PreTrainedModel, row_tokens: int, rows: int) -> ExitStack:
+    """Change the model, and return what undoes the changes in reverse order."""
+    # If a step fails, leaving this block undoes the steps before it.
     with ExitStack() as undo:
         undo.enter_context(under_attnmask(model))
-        undo.callback(_train, [module for module in model.modules() if module.training])
+        undo.callback(_set_training, [module for module in model.modules() if module.training])
         model.eval()
         if rows >= LEAST_ROWS:
             undo.callback(pack_linears(model, row_tokens))
         return undo.pop_all()
 
 
-def _train(modules: list[nn.Module]) -> None:
+def _set_training(modules: list[nn.Module]) -> None:
     for module in modules:
         module.training = True

@@ -1,4 +1,4 @@
-"""Texts -> token ids, end to end and without padding; what is cut is counted and said."""
+"""Tokenize texts to token ids, end to end and without padding, with a warning about texts that were cut."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from attnmask.mask.tables.lookup_tables import ragged_indices
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TEXTS_AT_ONCE = 1024
-SHOWN = 5  # texts that an error names
+TEXTS_AT_ONCE = 1024  # a tokenizer returns lists of Python integers: convert them to arrays part by part
+SHOWN = 5  # number of texts that an error names
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenizedTexts:
     """The tokens of N texts, text after text.
 
     Attributes:
-        lengths: int64 (N,), tokens of each text.
+        lengths: int64 (N,), number of tokens of each text.
         ids, types: int32 (T,), token ids and token types.
         weights: float32 (T,); None where all are 1.
     """
@@ -40,12 +40,12 @@ class Tokens:
     weights: NDArray[np.float32] | None
 
     def places(self, texts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the tokens of some texts stand, one text after the other."""
+        """Return the indices of the tokens of some texts, text after text."""
         firsts = np.cumsum(self.lengths) - self.lengths
         return ragged_indices(firsts[texts], self.lengths[texts])
 
 
-def tokens_of_texts(
+def tokenize_texts(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     positions: int,
@@ -55,20 +55,21 @@ def tokens_of_texts(
     *,
     change: Callable[[str], str] | None = None,
     skips_empty: bool = False,
-) -> Tokens:
-    """Tokenise texts, special tokens included.
+) -> TokenizedTexts:
+    """Tokenize texts, including special tokens.
 
     Args:
-        tokenizer: of the model. texts: N strings.
-        positions: tokens that the model can place.
-        max_length: tokens at which a text is cut; None for what tokenizer and model take.
+        tokenizer: the model's tokenizer. texts: N strings.
+        positions: number of positions that the model has.
+        max_length: number of tokens at which a text is cut; None for the limit of tokenizer and model.
         weighting: weights of words, if any.
-        who: the function that asks, for errors.
-        change: what is done to each text first.
-        skips_empty: whether texts with nothing in them have no tokens, instead of being an error.
+        who: name of the calling function, for errors.
+        change: function that is applied to each text first.
+        skips_empty: whether empty texts get no tokens instead of raising an error.
 
     Raises:
-        ArgumentError: no list of strings, blank texts, a text without a token or a weight, or an unusable limit.
+        ArgumentError: not a list of strings, empty texts, a text without tokens or whose weights are all 0, or an
+            invalid limit.
 
     Warns:
         TruncationWarning, WordNotFoundWarning.
@@ -77,7 +78,7 @@ def tokens_of_texts(
     if not skips_empty:
         _check_filled(np.array([_is_blank(text) for text in texts], dtype=bool), "empty", who)
     limit = _limit(tokenizer, positions, max_length, who)
-    parts: list[Tokens] = []
+    parts: list[TokenizedTexts] = []
     cut: list[int] = []
     for first in range(0, len(texts), TEXTS_AT_ONCE):
         part, too_long = _part(tokenizer, list(texts[first : first + TEXTS_AT_ONCE]), limit, weighting, change)
@@ -98,8 +99,8 @@ def _part(
     limit: int,
     weighting: Weighting | None,
     change: Callable[[str], str] | None,
-) -> tuple[Tokens, list[int]]:
-    """The tokens of some texts, none of those that are blank, and which of the texts were cut."""
+) -> tuple[TokenizedTexts, list[int]]:
+    """Tokenize some texts; return their tokens, none for blank texts, and the indices of texts that were cut."""
     blank = [i for i, text in enumerate(texts) if _is_blank(text)]
     texts = texts if change is None else [*map(change, texts)]
     options: dict[str, Any] = {
@@ -113,7 +114,7 @@ def _part(
             column[i] = []
     cut = [i for i, ids in enumerate(columns["input_ids"]) if len(ids) > limit]
     if cut:
-        # Only the tokenizer knows which special tokens a cut text still ends with.
+        # Tokenize these again with truncation: the special tokens at the end of a cut text depend on the tokenizer.
         shorter = tokenizer([texts[i] for i in cut], truncation=True, max_length=limit, **options)
         for name, column in columns.items():
             for i, values in zip(cut, shorter[name], strict=True):
@@ -121,7 +122,7 @@ def _part(
     ids, types = columns["input_ids"], columns.get("token_type_ids")
     weights = None if weighting is None else [*map(weighting.of, texts, columns["offset_mapping"])]
     flat_ids = np.fromiter(chain.from_iterable(ids), np.int32)
-    tokens = Tokens(
+    tokens = TokenizedTexts(
         lengths=np.array([len(one) for one in ids], dtype=np.int64),
         ids=flat_ids,
         types=np.zeros_like(flat_ids) if types is None else np.fromiter(chain.from_iterable(types), np.int32),
@@ -130,10 +131,10 @@ def _part(
     return tokens, cut
 
 
-def _joined(parts: list[Tokens]) -> Tokens:
+def _joined(parts: list[TokenizedTexts]) -> TokenizedTexts:
     weights = [part.weights for part in parts if part.weights is not None]
     joined = np.concatenate(weights) if weights else None
-    return Tokens(
+    return TokenizedTexts(
         lengths=np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in parts)]),
         ids=np.concatenate([np.zeros(0, np.int32), *(part.ids for part in parts)]),
         types=np.concatenate([np.zeros(0, np.int32), *(part.types for part in parts)]),
@@ -172,7 +173,7 @@ def _is_blank(text: str) -> bool:
 
 
 def _check_filled(empty: NDArray[np.bool_], what: str, who: str) -> None:
-    """Raise with the texts that are empty, or hold no token."""
+    """Raise an error that names the texts for which ``empty`` is True."""
     first, *others = np.flatnonzero(empty).tolist() or [None]
     if first is None:
         return
@@ -182,7 +183,7 @@ def _check_filled(empty: NDArray[np.bool_], what: str, who: str) -> None:
     raise ArgumentError(f"texts[{first}] is {what}{too}", where=f"{who}(texts=)", fix=f"leave such texts out{zero}")
 
 
-def _check_tokens(tokens: Tokens, who: str, skips_empty: bool) -> None:
+def _check_tokens(tokens: TokenizedTexts, who: str, skips_empty: bool) -> None:
     if not skips_empty:
         _check_filled(tokens.lengths == 0, "without a token", who)
     if tokens.weights is not None and len(tokens.weights):

@@ -1,6 +1,6 @@
-"""Batches side by side on the cores of a CPU, each on one thread of torch's.
+"""Run batches in parallel on the cores of a CPU, each with one torch thread.
 
-Two batches, a core each, wait for each other less than the two halves of one batch do.
+One batch per core is faster than one batch on all cores, whose threads wait for each other in every operation.
 """
 
 from __future__ import annotations
@@ -13,38 +13,39 @@ from threading import Lock
 import torch
 
 _lock = Lock()
-_pools = 0
-_found = 1
+# The number of open pools, and torch's thread count before the first of them opened.
+_pools_open = 0
+_thread_count = 1
 
 
 @contextmanager
-def single_threads(most: int) -> Generator[ThreadPoolExecutor]:
-    """A pool of as many workers as torch has threads, in each of which torch has one.
+def single_threaded_workers(most: int) -> Generator[ThreadPoolExecutor]:
+    """Open a pool of as many workers as torch has threads, each of which uses one torch thread.
 
     Args:
-        most: workers that are of use.
+        most: maximum number of workers.
     """
-    threads = _enter()
+    threads = _use_thread_count()
     workers = ThreadPoolExecutor(min(threads, most), initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield workers
     finally:
         workers.shutdown(cancel_futures=True)
-        _leave(threads)
+        _restore_thread_count(threads)
 
 
-def _enter() -> int:
-    global _pools, _found
+def _use_thread_count() -> int:
+    global _pools_open, _thread_count
     with _lock:
-        if not _pools:
-            _found = torch.get_num_threads()
-        _pools += 1
-        return _found
+        if not _pools_open:
+            _thread_count = torch.get_num_threads()
+        _pools_open += 1
+        return _thread_count
 
 
-def _leave(threads: int) -> None:
-    global _pools
+def _restore_thread_count(threads: int) -> None:
+    global _pools_open
     with _lock:
-        _pools -= 1
-    # A worker's 1 is also what threads that are new to torch begin with, and would find for ever.
+        _pools_open -= 1
+    # Setting 1 thread in a worker also changes the default of every new thread, so the old count must be set again.
     torch.set_num_threads(threads)

@@ -1,1 +1,1 @@
-"""What is known by model type, and tiny models of every type."""
+"""Which model types can run packed texts exactly, and tiny models of every type for trials."""

@@ -1,4 +1,4 @@
-"""How models count positions that run padding-free and exactly."""
+"""Model types that are known to run packed texts exactly, and how they count positions."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Family:
-    """What a model type must be told about packed texts.
+    """The inputs that a model type needs for packed texts.
 
     Attributes:
         model: name of the class without a head.
-        after_pad: whether positions count from the padding index + 1, and tokens of the pad id are not counted.
-        token_types: whether it adds token types, which it would otherwise look up by position.
-        causal: whether a token sees those before it alone.
-        positions: whether it is told the position of each token.
+        after_pad: whether positions start at the padding index + 1, and skip tokens with the pad id.
+        token_types: whether ``token_type_ids`` must be passed; by default the model would look them up by position.
+        causal: whether a token attends only to tokens before it.
+        positions: whether ``position_ids`` must be passed.
     """
 
     model: str
@@ -59,44 +59,44 @@ FAMILIES = {
     "starcoder2": Family("Starcoder2Model", causal=True),
     "smollm3": Family("SmolLM3Model", causal=True),
 }
-# Tokens of a text, for models that place any number.
+# Maximum length for models without a limit of positions.
 UNLIMITED = 2**31
 A_MODEL = "give a model of transformers, such as AutoModel.from_pretrained(...)"
 
 
 def most_tokens(base: PreTrainedModel, family: Family) -> int:
-    """Tokens that a text may have for the model to have a position for each."""
+    """Return the maximum number of tokens for which a model has positions."""
     most = getattr(base.config.get_text_config(), "max_position_embeddings", None) or UNLIMITED
     return most - (_pad_id(base) + 1 if family.after_pad else 0)
 
 
 def check_model(model: Any, where: str) -> None:
-    """Raise unless a model has modules and a config, as those of transformers and what wraps them."""
+    """Raise unless a model is an nn.Module with a config, as transformers models and their wrappers are."""
     if not isinstance(model, nn.Module) or not hasattr(model, "config"):
         raise ArgumentError(f"model is {type(model).__name__}", where=f"{where}(model=)", fix=A_MODEL)
 
 
 @public
 def first_position(model: PreTrainedModel) -> int:
-    """The position of a text's first token: after that of the padding index in the RoBERTa family, else 0."""
+    """Return the position of a text's first token: the padding index + 1 in the RoBERTa family, else 0."""
     check_model(model, "first_position")
-    # Whose positions begin there is told by a method that makes them for embeddings, under one name in all of them.
+    # All models that count from the padding index have this method in their embeddings.
     counting = (part for part in model.modules() if hasattr(part, "create_position_ids_from_inputs_embeds"))
     return next((cast(int, part.padding_idx) + 1 for part in counting), 0)
 
 
 def position_ids(base: PreTrainedModel, family: Family, ids: IntArray, lengths: IntArray) -> NDArray[np.int64]:
-    """The position that each token would have if its text ran alone.
+    """Return the position that each token would have if its text ran alone.
 
     Args:
-        base: the encoder. family: its own.
-        ids: tokens of the texts, end to end, (T,). lengths: tokens of each text, (texts,).
+        base: the encoder. family: the family of the encoder.
+        ids: token ids of the texts, end to end, (T,). lengths: number of tokens of each text, (texts,).
 
     Returns:
         int64 (T,).
     """
     pad = _pad_id(base) if family.after_pad else None
-    # Such models take a pad id inside a text for padding: it gets the padding position, and is not counted.
+    # These models treat a pad id inside a text as padding: it gets the padding position, and is not counted.
     counted = np.ones(len(ids), dtype=np.int64) if pad is None else (ids != pad).astype(np.int64)
     upto = np.cumsum(counted)
     firsts = np.cumsum(lengths) - lengths
@@ -106,5 +106,5 @@ def position_ids(base: PreTrainedModel, family: Family, ids: IntArray, lengths: 
 
 
 def _pad_id(base: PreTrainedModel) -> int:
-    # MPNet's own is 1 whatever its config says, so the embeddings are asked.
+    # Read it from the embeddings: MPNet always uses 1 there, whatever pad_token_id its config has.
     return base.get_submodule("embeddings").padding_idx  # pyright: ignore

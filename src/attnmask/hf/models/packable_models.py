@@ -1,4 +1,4 @@
-"""Whether a model runs padding-free and exactly: known to, or found by trial."""
+"""Decide whether a model runs packed texts exactly: from the list of known types, or by a trial."""
 
 from __future__ import annotations
 
@@ -6,32 +6,31 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attnmask.errors import UnsupportedModelError
 from attnmask.hf.models.families import FAMILIES, Family
-from attnmask.hf.models.packing_trial import family_by_trial
+from attnmask.hf.models.packing_trial import family_from_trial
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WHERE = "encode(model=)"
-# Rotary positions that depend on the length of the row, not of the text.
+# Types of rotary positions that depend on the length of the whole row, not of each text.
 BY_LENGTH = ("dynamic", "longrope")
 
 
-def encoder_of(model: Any, where: str = WHERE) -> tuple[PreTrainedModel, Family]:
-    """The model without its head, or the encoder of an encoder-decoder, and its family.
+def encoder_and_family(model: Any, where: str = WHERE) -> tuple[PreTrainedModel, Family]:
+    """Return the model without its head, or the encoder of an encoder-decoder, and its family.
 
-    A model type that is not known here is tried: a small copy of it must make the same of packed texts as of each
-    alone.
+    An unknown model type is tried: a small copy of it must give the same states for packed texts as for each alone.
 
     Args:
-        model: of transformers, with or without a head, PEFT's adapters in it or none. where: who asks, for errors.
+        model: a transformers model, with or without a head or PEFT adapters. where: the calling function, for errors.
 
     Raises:
-        UnsupportedModelError: a model for which packed texts do not give what each text alone gives.
+        UnsupportedModelError: the model gives different states for packed texts than for each text alone.
     """
     base = cast("PreTrainedModel", transformers_model(model, where).base_model)
     if base.config.is_encoder_decoder:
         base = cast("PreTrainedModel", base.get_encoder())
-    family = known_family(base) or family_by_trial(base)
+    family = known_family(base) or family_from_trial(base)
     reasons = reasons_against(base.config)
     if isinstance(family, str):
         reasons = [family]
@@ -45,10 +44,10 @@ def encoder_of(model: Any, where: str = WHERE) -> tuple[PreTrainedModel, Family]
 
 
 def transformers_model(model: Any, where: str) -> PreTrainedModel:
-    """A model of transformers, out of PEFT's wrapper if it is in one: its adapters stay in its layers.
+    """Return a transformers model, unwrapped from PEFT if necessary; the adapters stay in its layers.
 
     Raises:
-        UnsupportedModelError: anything else, or a prompt that was learnt, which PEFT puts before each text.
+        UnsupportedModelError: any other object, or PEFT prompt learning, which puts a learnt prompt before each text.
     """
     from transformers import PreTrainedModel
 
@@ -71,7 +70,7 @@ def transformers_model(model: Any, where: str) -> PreTrainedModel:
 
 
 def known_family(base: PreTrainedModel) -> Family | None:
-    """What is known of a model without its head; None if it has to be tried."""
+    """Return the family of a model without its head; None if its type is unknown and must be tried."""
     family = FAMILIES.get(base.config.model_type)
     known = family is not None and type(base).__name__ == family.model and _is_of_transformers(base)
     return family if known else None
@@ -82,7 +81,7 @@ def _is_of_transformers(base: PreTrainedModel) -> bool:
 
 
 def reasons_against(config: Any) -> list[str]:
-    """What in a config makes the texts of a row depend on each other, or on the row."""
+    """Return the settings of a config that make the texts of a row depend on each other, or on the row."""
     positions = getattr(config, "position_embedding_type", None) or "absolute"
     chunk = getattr(config, "chunk_size_feed_forward", 0)
     by_length = sorted(set(_rope_types(getattr(config, "rope_parameters", None) or {})) & set(BY_LENGTH))
@@ -98,7 +97,7 @@ def reasons_against(config: Any) -> list[str]:
 
 
 def _rope_types(rope: dict[str, Any]) -> list[str]:
-    """Of all layers; parameters may be given by kind of layer."""
+    """Return the rope types of all layers; parameters may be nested by kind of layer."""
     own = [rope["rope_type"]] if "rope_type" in rope else []
     return own + [
         kind for inner in rope.values() if isinstance(inner, dict) for kind in _rope_types(cast(dict[str, Any], inner))

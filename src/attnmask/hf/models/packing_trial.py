@@ -1,4 +1,4 @@
-"""Whether packed texts give a model what each alone gives it: tried on a small copy with weights of our own."""
+"""Check on a small copy of a model, with new weights, that packed texts give the same states as each text alone."""
 
 from __future__ import annotations
 
@@ -23,35 +23,36 @@ from attnmask.mask.atoms import documents
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Longer and shorter than the windows of the small copy, and beginning where its chunks do not.
+# Longer and shorter than the windows of the small copy; and the texts do not start at the edges of its chunks.
 LENGTHS = np.array([WINDOW + 5, 4, 2 * WINDOW])
-# Relative to the largest state: a wrong pair or position changes states of such weights by more than a hundredth.
+# Relative to the largest state. With the large weights of a tiny model, a wrong pair or position changes states by more
+# than 1e-2.
 TOLERANCE = 1e-4
-_found: WeakKeyDictionary[PreTrainedModel, Family | str] = WeakKeyDictionary()
+_results: WeakKeyDictionary[PreTrainedModel, Family | str] = WeakKeyDictionary()
 
 
-def family_by_trial(base: PreTrainedModel) -> Family | str:
-    """What a model must be told about packed texts, or why they do not give it what each alone gives.
+def family_from_trial(base: PreTrainedModel) -> Family | str:
+    """Return the family of a model (the inputs that it needs for packed texts), or the reason why no family is exact.
 
     Args:
-        base: a model of transformers without its head.
+        base: a transformers model without its head.
     """
-    if base not in _found:
+    if base not in _results:
         with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is to be said is said of the model itself
-            _found[base] = _tried(base)
-    return _found[base]
+            warnings.simplefilter("ignore")  # the user's own model gives its warnings when it runs
+            _results[base] = _try_families(base)
+    return _results[base]
 
 
-def _tried(base: PreTrainedModel) -> Family | str:
+def _try_families(base: PreTrainedModel) -> Family | str:
     try:
         model = tiny_copy(type(base), base.config)
         ids = torch.randint(_vocabulary(model), (int(LENGTHS.sum()),))
         texts = torch.tensor_split(ids, np.cumsum(LENGTHS)[:-1].tolist())
-        alone = torch.cat([_states(model, text) for text in texts])
+        separate = torch.cat([_states(model, text) for text in texts])
         causal = _is_causal(model, ids[: LENGTHS[0]])
-        found = {family: _difference(model, family, ids, alone) for family in _candidates(model, causal)}
-    except Exception as error:  # whatever the code of a model raises
+        found = {family: _difference(model, family, ids, separate) for family in _candidates(model, causal)}
+    except Exception as error:  # a model's code may raise anything
         return f"cannot be tried on packed texts: {type(error).__name__}: {str(error)[:160]}"
     exact = [family for family, difference in found.items() if difference <= TOLERANCE]
     least = min(found.values())
@@ -63,7 +64,7 @@ def _vocabulary(model: PreTrainedModel) -> int:
 
 
 def _candidates(model: PreTrainedModel, causal: bool) -> Iterator[Family]:
-    """What a model of this signature may want to be told, the least first."""
+    """Yield the families that fit a model's signature, those with the fewest inputs first."""
     names = inspect.signature(model.forward).parameters
     has_pad = isinstance(getattr(getattr(model, "embeddings", None), "padding_idx", None), int)
     choices = {
@@ -76,22 +77,22 @@ def _candidates(model: PreTrainedModel, causal: bool) -> Iterator[Family]:
 
 
 def _is_causal(model: PreTrainedModel, ids: Tensor) -> bool:
-    """Whether a token's state does not depend on the tokens after it."""
+    """Return whether no token's state depends on a later token."""
     other = ids.clone()
     other[-1] = (ids[-1] + 1) % _vocabulary(model)
     return torch.equal(_states(model, ids)[:-1], _states(model, other)[:-1])
 
 
-def _difference(model: PreTrainedModel, family: Family, ids: Tensor, alone: Tensor) -> float:
-    """How far the states of packed texts are from those of each alone, relative to the largest."""
+def _difference(model: PreTrainedModel, family: Family, ids: Tensor, separate: Tensor) -> float:
+    """Return the largest difference of states for packed texts and for each alone, relative to the largest state."""
     inputs: dict[str, Tensor] = {}
     if family.positions:
         inputs["position_ids"] = torch.from_numpy(position_ids(model, family, ids.numpy(), LENGTHS))[None]
     if family.token_types:
         inputs["token_type_ids"] = torch.zeros_like(ids)[None]
     with under_attnmask(model), packed(compile(documents(lengths=LENGTHS), q=len(ids))):
-        together = _states(model, ids, **inputs)
-    return float((together - alone).abs().max() / alone.abs().max())
+        packed_states = _states(model, ids, **inputs)
+    return float((packed_states - separate).abs().max() / separate.abs().max())
 
 
 def _states(model: PreTrainedModel, ids: Tensor, **inputs: Tensor) -> Tensor:

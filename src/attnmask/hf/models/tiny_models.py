@@ -1,4 +1,4 @@
-"""Any architecture of transformers, small enough to run in a moment: from its own config, every size shrunk."""
+"""Build tiny models of any transformers architecture, by shrinking every size in its default config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOW = 8
 HEADS = 4
 HEAD_DIM = 8
 
-# Names that configs give to one kind of size, and what it becomes.
+# Small values, each with the config attributes that get it. Heads x HEAD_DIM must equal the hidden size of 32.
 SIZES: tuple[tuple[int, str], ...] = (
     (
         32,
@@ -68,41 +68,41 @@ SIZES: tuple[tuple[int, str], ...] = (
     ),
     (WINDOW, "sliding_window attention_window local_attention attention_chunk_size window_size"),
     (48, "image_size"),
-    # Of two layers the second one attends.
+    # In hybrid models of two layers, the second layer attends.
     (2, "attn_layer_period"),
     (1, "attn_layer_offset"),
     (4, "mamba_n_heads"),
 )
-SMALL = {name: size for size, names in SIZES for name in names.split()}
-# What some configs leave open, and their models ask for.
-ASKED = (
+SMALL_SIZES = {name: size for size, names in SIZES for name in names.split()}
+# Sizes that are None in some default configs, although the models need a value.
+REQUIRED_SIZES = (
     "head_dim", "num_key_value_heads", "vocab_size", "n_routed_experts", "num_experts_per_tok", "n_group", "topk_group",
     "n_shared_experts", "moe_intermediate_size",
 )  # fmt: skip
-# What single architectures call the kinds of their layers, and what they want to be told.
-OWN: dict[str, Any] = {
+# Values for attributes of single architectures: kinds of layers that fit two layers, and settings without a default.
+FIXED_VALUES: dict[str, Any] = {
     "attention_types": [[["global", "local"], 1]],
     "attn_layer_indices": [1],
     "axial_pos_embds": False,
     "block_types": ["recurrent", "attention"],
     "default_language": "en_XX",
 }
-# The same where another architecture means something else by the name.
-OF_TYPE: dict[str, dict[str, Any]] = {
+# The same for names that have other meanings in other architectures.
+FIXED_VALUES_BY_TYPE: dict[str, dict[str, Any]] = {
     "gemma4_text": {"use_bidirectional_attention": "vision"},
     "molmo2_adapter": {"vision_feature_layer": [1, 0]},
 }
-# What a config says of the file that it is from.
-OF_FILES = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path", "_attn_implementation")
+# Config attributes that describe the saved file, not the architecture.
+FILE_FIELDS = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path", "_attn_implementation")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> PreTrainedConfig:
-    """The config of an architecture with every size that is known shrunk, and one layer of each kind it has.
+    """Return a config with all known sizes shrunk, and with one layer of each kind that the architecture has.
 
     Args:
-        model_type: as in ``config.model_type``, such as "llama".
-        changes: values that the config gets instead; those of an inner config in a mapping under its name.
+        model_type: value of ``config.model_type``, such as "llama".
+        changes: config values to use instead; for a sub-config, a mapping under its name.
 
     Raises:
         ArgumentError: transformers has no such architecture.
@@ -111,17 +111,18 @@ def tiny_config(model_type: str, changes: Mapping[str, Any] | None = None) -> Pr
         near = get_close_matches(model_type, list(CONFIG_MAPPING)) if isinstance(model_type, str) else []
         fix = f"give {' or '.join(map(repr, near))}" if near else "give one of transformers, such as 'llama'"
         raise ArgumentError(f"there is no model type {shown(model_type)}", where="tiny_model(model_type=)", fix=fix)
-    return _shrunk(CONFIG_MAPPING[model_type], changes)
+    return _shrink(CONFIG_MAPPING[model_type], changes)
 
 
 @public
 def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None = None) -> PreTrainedModel:
-    """A model without a head, its weights drawn so large that a wrong mask shows, in evaluation mode, under eager.
+    """Build a tiny model without a head, in evaluation mode and under eager attention, with large random weights.
 
-    With the usual 0.02 all scores are nearly 0, every key weighs the same, and masks that differ a little pass.
+    With the usual standard deviation of 0.02, all scores are nearly 0 and all keys get the same weight, so that a
+    slightly wrong mask would not change the outputs.
 
     Args:
-        model_type: as in ``config.model_type``. seed: of the weights. changes: as in ``tiny_config``.
+        model_type: value of ``config.model_type``. seed: seed of the weights. changes: as in ``tiny_config``.
 
     Raises:
         ArgumentError: transformers has no such architecture. UnsupportedModelError: it has no model without a head.
@@ -139,20 +140,21 @@ def tiny_model(model_type: str, seed: int = 0, changes: Mapping[str, Any] | None
         raise UnsupportedModelError(
             f"transformers has no model without a head for {model_type!r}", where=WHERE, fix="give another model_type"
         )
-    # Some types have several models, of which the config names one.
+    # fork_rng keeps the caller's random state.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        # A few model types map to a tuple of classes.
         made = cast(Any, kind[0] if isinstance(kind, tuple) else kind)(config)
         return _with_large_weights(cast(PreTrainedModel, made))
 
 
 def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """The same of a model at hand: of its own class, with the switches of its own config.
+    """Build a tiny copy of a given model: the same class, with the non-size settings of its config.
 
     Args:
-        kind: its class. config: its config. seed: of the weights.
+        kind: class of the model. config: config of the model. seed: seed of the weights.
     """
-    small = _shrunk(type(config), _switches(config))
+    small = _shrink(type(config), _switches(config))
     small._attn_implementation = "eager"  # pyright: ignore[reportPrivateUsage]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -160,16 +162,19 @@ def tiny_copy(kind: type[PreTrainedModel], config: PreTrainedConfig, seed: int =
 
 
 def _switches(config: PreTrainedConfig) -> dict[str, Any]:
-    """What a config says otherwise than usual, sizes aside."""
+    """Return the values of a config that differ from the defaults, without sizes."""
     usual = type(config)().to_dict()
     said = {name: value for name, value in config.to_dict().items() if isinstance(value, bool | str | float)}
     return {
-        name: value for name, value in said.items() if name in usual and name not in OF_FILES and value != usual[name]
+        name: value
+        for name, value in said.items()
+        if name in usual and name not in FILE_FIELDS and value != usual[name]
     }
 
 
 def _with_large_weights(model: PreTrainedModel) -> PreTrainedModel:
     for name, parameter in model.named_parameters():
+        # Vectors keep their values, such as 1 in norms; only sinks, whose default values are nearly 0, are drawn anew.
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.3)
         elif "sinks" in name:
@@ -177,19 +182,19 @@ def _with_large_weights(model: PreTrainedModel) -> PreTrainedModel:
     return model.eval()
 
 
-def _shrunk(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = None) -> PreTrainedConfig:
+def _shrink(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = None) -> PreTrainedConfig:
     own = kind()
     changed = changed or {}
     given: dict[str, Any] = {
         name: value for name, value in own.to_dict().items() if name not in ("model_type", "transformers_version")
     }
     sizes: dict[str, Any] = {
-        name: _size(name, value) for name, value in given.items() if name in SMALL and _is_size(value)
+        name: _size(name, value) for name, value in given.items() if name in SMALL_SIZES and _is_size(value)
     }
     if given.get("num_key_value_heads") == given.get("num_attention_heads"):
         sizes.pop("num_key_value_heads", None)
         sizes |= {"num_key_value_heads": HEADS} if "num_key_value_heads" in given else {}
-    sizes |= {name: SMALL[name] for name in ASKED if given.get(name, 0) is None}
+    sizes |= {name: SMALL_SIZES[name] for name in REQUIRED_SIZES if given.get(name, 0) is None}
     rope: dict[str, Any] = given.get("rope_parameters") or {}
     if "mrope_section" in {*rope, *getattr(kind, "ignore_keys_at_rope_validation", ())}:
         sizes["rope_parameters"] = {**rope, "mrope_section": _sections(rope.get("partial_rotary_factor", 1.0))}
@@ -200,25 +205,29 @@ def _shrunk(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = No
     tokens = {name: _token(name, value) for name, value in given.items() if name.endswith("_token_id")}
     inner: dict[str, Any] = {name: getattr(own, name, None) for name in cast(dict[str, Any], own.sub_configs)}
     parts = {
-        name: _shrunk(cast("type[PreTrainedConfig]", type(part)), changed.get(name))
+        name: _shrink(cast("type[PreTrainedConfig]", type(part)), changed.get(name))
         for name, part in inner.items()
         if part is not None
     }
     changes: dict[str, Any] = sizes | tokens | parts
     if given.get("mask_token_id", 0) is None:  # ESM's own, to which its model compares
         changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
-    changes |= {name: value for name, value in {**OWN, **OF_TYPE.get(kind.model_type, {})}.items() if name in given}
+    changes |= {
+        name: value
+        for name, value in {**FIXED_VALUES, **FIXED_VALUES_BY_TYPE.get(kind.model_type, {})}.items()
+        if name in given
+    }
     changes |= {name: value for name, value in changed.items() if name not in parts}
     return kind(**{name: value for name, value in changes.items() if not _is_derived(kind, name)})
 
 
 def _is_derived(kind: type[PreTrainedConfig], name: str) -> bool:
-    """Whether the config works a value out from others."""
+    """Return whether a config computes a value from others."""
     return isinstance(getattr(kind, kind.attribute_map.get(name, name), None), property)
 
 
 def _sections(share: float) -> list[int]:
-    """Pairs of dimensions that turn with time, height and width."""
+    """Split the rotary dimensions of multimodal models into the pairs for time, height and width."""
     pairs = int(HEAD_DIM * share) // 2
     return [pairs - 2 * (pairs // 3), pairs // 3, pairs // 3]
 
@@ -228,21 +237,22 @@ def _is_size(value: Any) -> bool:
 
 
 def _size(name: str, value: int) -> int:
-    return min(SMALL[name], value)
+    return min(SMALL_SIZES[name], value)
 
 
 def _token(name: str, value: Any) -> Any:
-    """Special tokens keep clear of each other at the end of the vocabulary."""
+    """Move a special token id into the small vocabulary: to its end, to an id that depends on the name."""
     return value if not isinstance(value, int) or value < VOCABULARY else VOCABULARY - 1 - sum(map(ord, name)) % 40
 
 
 def tiny_inputs(
     model: PreTrainedModel, lengths: Sequence[int] = (20, 13), side: str = "right", seed: int = 0
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches that a tiny model might take, the likeliest first: texts, with pictures; pictures; sounds.
+    """Yield batches that a tiny model might accept, the likeliest first: texts, texts with images, images, audio.
 
     Args:
-        model: what ``tiny_model`` returns. lengths: tokens of each text. side: of the padding. seed: of the tokens.
+        model: a result of ``tiny_model``. lengths: number of tokens of each text. side: side of the padding.
+        seed: seed of the tokens.
     """
     names = inspect.signature(model.forward).parameters
     generator = torch.Generator().manual_seed(seed)
@@ -269,7 +279,7 @@ def _texts(lengths: Sequence[int], side: str, generator: torch.Generator) -> dic
 
 def _media(config: PreTrainedConfig, batch: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     own = getattr(config, "vision_config", config)
-    size = getattr(own, "image_size", SMALL["image_size"])
+    size = getattr(own, "image_size", SMALL_SIZES["image_size"])
     sides = cast(Sequence[int], size) if isinstance(size, list | tuple) else (size, size)
     picture: tuple[int, ...] = (getattr(own, "num_channels", 3), *sides)
     yield "pixel_values", (batch, *picture)

@@ -1,1 +1,1 @@
-"""Texts end to end without padding: the collator, packed masks, labels, and which models allow it."""
+"""Texts end to end without padding: the collator, packed masks, labels, and the trial of a model."""

@@ -1,8 +1,8 @@
-"""Packed rows in an encoder-decoder: positions that count inside each document, and what its decoder begins with.
+"""Packed rows in an encoder-decoder: positions inside each document, and the inputs of the decoder.
 
-A document's decoder tokens attend to its own encoder tokens: that is in the masks. Its positions are not, where the
-model looks them up by the place in the row: the module ``embed_positions`` of the encoder and of the decoder then
-looks up those of the longest document, and each token takes its own.
+The masks make each document's decoder tokens attend to its own encoder tokens. Positions need more: encoder-decoders
+look them up by the place in the row and take no ``position_ids``. Hooks on ``embed_positions`` of the encoder and of
+the decoder look up the positions of the longest document instead, and then select the position of each token.
 """
 
 from __future__ import annotations
@@ -32,31 +32,33 @@ _positions: ContextVar[Tensor | None] = ContextVar("attnmask_positions", default
 
 @dataclass(frozen=True)
 class DecoderStart:
-    """What a decoder is given before the first label: a token, or the last label itself; pad stands for no label.
+    """How a model shifts labels right into the inputs of its decoder.
 
     Attributes:
-        token: that token; None for the label at the place of the number of labels, as mBART counts to the last one.
-        pad: what it is given where there is no label.
+        token: the first input of the decoder; None if it is the last label, as in mBART.
+        pad: the id that replaces -100.
     """
 
     token: int | None
     pad: int
 
     def inputs(self, labels: IntArray) -> IntArray:
-        """The tokens that a decoder is given to predict labels (L,) from."""
+        """Return the decoder inputs (L,) for labels (L,)."""
         given = np.where(labels == IGNORED, self.pad, labels)
+        # mBART takes the label at the index (number of labels that are not pads) - 1 for the last one.
         first = given[np.count_nonzero(given != self.pad) - 1] if self.token is None else self.token
         return np.concatenate([[first], given[:-1]])
 
 
 def decoder_start(model: PreTrainedModel) -> DecoderStart | None:
-    """How a model makes the inputs of its decoder from labels; None if it is not known."""
+    """Find out how a model makes decoder inputs from labels; None if its rule is unknown."""
     pad = getattr(model.config, "pad_token_id", None)
     own = getattr(model, "prepare_decoder_input_ids_from_labels", None)
     shift = getattr(sys.modules.get(type(model).__module__), "shift_tokens_right", None)
     start = getattr(model.config, "decoder_start_token_id", None)
     if pad is None or (own is None and (shift is None or start is None)):
         return None
+    # Shift three labels that are no special ids, and read the rule off the result.
     labels = [token for token in range(3, 12) if token not in (pad, start)][:3]
     tokens = torch.tensor([labels])
     made = (own(labels=tokens) if own is not None else cast(Any, shift)(tokens, pad, start))[0].tolist()
@@ -66,56 +68,61 @@ def decoder_start(model: PreTrainedModel) -> DecoderStart | None:
 
 
 def count_inside_documents(model: PreTrainedModel) -> None:
-    """Let the encoder and the decoder of a model count positions inside each document of packed rows; once."""
+    """Make the encoder and the decoder of a model count positions inside each document of packed rows.
+
+    A second call for the same model changes nothing.
+    """
     whole = cast(Any, model)
     parts: list[nn.Module] = [whole.get_encoder(), whole.get_decoder()]
     for part in parts:
-        if has_pre_hook(part, _enter):  # a copy of a model has its hooks
+        # copy.deepcopy of a model copies its hooks too.
+        if has_pre_hook(part, _set_positions):
             continue
-        part.register_forward_pre_hook(_enter, with_kwargs=True)
-        part.register_forward_hook(_leave, always_call=True)
+        part.register_forward_pre_hook(_set_positions, with_kwargs=True)
+        part.register_forward_hook(_clear_positions, always_call=True)
         table = getattr(part, POSITIONS, None)
         if table is not None:
             table.register_forward_pre_hook(_look_up_longest, with_kwargs=True)
-            table.register_forward_hook(_take_own)
+            table.register_forward_hook(_select_positions)
 
 
 def has_pre_hook(module: nn.Module, hook: Callable[..., Any]) -> bool:
-    """Whether a module has a hook already."""
+    """Return whether a module has a forward pre-hook already."""
     return hook in module._forward_pre_hooks.values()  # pyright: ignore[reportPrivateUsage]
 
 
-def _enter(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+def _set_positions(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
     mask = kwargs.get("attention_mask")
     _positions.set(torch.from_numpy(mask.documents.positions()) if isinstance(mask, PackedMask) else None)
 
 
-def _leave(module: nn.Module, args: Any, output: Any) -> None:
+def _clear_positions(module: nn.Module, args: Any, output: Any) -> None:
     _positions.set(None)
 
 
 def _look_up_longest(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Ask for positions 0, 1, ... of the longest document instead of those of the row."""
+    """Shorten the inputs of a position table to the longest document, so that it looks up positions 0, 1, ..."""
     positions = _positions.get()
     if positions is None:
         return None
     longest = int(positions.max()) + 1
     cut = [x[:, :longest] if isinstance(x, Tensor) and x.ndim > 1 else x for x in args]
-    if cut and isinstance(cut[0], list | tuple):  # a shape
+    if cut and isinstance(cut[0], list | tuple):  # some tables take the shape (B, L) instead of the ids
         cut[0] = torch.Size((*cast(Any, cut[0])[:1], longest))
     return tuple(cut), {name: value for name, value in kwargs.items() if name != "position_ids"}
 
 
-def _take_own(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+def _select_positions(module: nn.Module, args: Any, output: Tensor) -> Tensor:
     positions = _positions.get()
     if positions is None:
         return output
+    # A table returns (L, D), (1, L, D), or (B, L, D) with equal items.
     table = output.reshape(-1, *output.shape[-2:])[0]
     return table[positions.to(output.device)]
 
 
 def check_prepared(mask: PackedMask, config: Any) -> None:
-    """Raise where a model would read packed rows otherwise than they are meant."""
+    """Raise if a model is not prepared for a packed mask, and would give wrong results."""
     if getattr(config, "is_encoder_decoder", False) and _positions.get() is None:
         raise ArgumentError(
             f"{getattr(config, 'model_type', 'this model')} is an encoder-decoder that is not prepared for packed rows",

@@ -1,4 +1,4 @@
-"""Labels that padding has no part in: made from a mask, and checked against one."""
+"""Make labels from a mask, and check labels against a mask: padding must have the label -100."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnmask.calls import public
 from attnmask.errors import ArgumentError
-from attnmask.hf.implementation.token_mask import described, tokens_of
+from attnmask.hf.implementation.token_mask import described, read_token_mask
 from attnmask.hf.packing.packed_mask import PackedMask
 from attnmask.mask.arguments import one_of
 
@@ -19,8 +19,8 @@ CHECK = "check_labels(labels, attention_mask)"
 SET_IGNORED = "set labels[attention_mask == 0] = -100, or make them with labels_from_mask"
 
 
-class Labelled(StrEnum):
-    """Which tokens have a label, and whether the model shifts labels by one."""
+class LabelTask(StrEnum):
+    """Training tasks: they differ in which tokens have a label, and whether the model shifts labels by one."""
 
     CAUSAL_LM = "causal-lm"
     COMPLETION = "completion"
@@ -29,15 +29,15 @@ class Labelled(StrEnum):
 
 @public
 def labels_from_mask(input_ids: Tensor, attention_mask: Any) -> Tensor:
-    """The labels of a causal language model: the tokens, and -100 exactly at padding.
+    """Return labels for a causal language model: the token ids, and -100 exactly at padding.
 
-    The model shifts them itself, so that each token is asked of the one before it. Of a text padded on the left the
-    first token is therefore asked of a pad; padded on the right it is asked of nobody.
+    The model shifts the labels itself: each token is predicted from the one before it. With left padding, the first
+    token of a text is therefore predicted from a pad; with right padding, it has no prediction.
 
     Args:
         input_ids: int64 (B, L).
-        attention_mask: (B, L), 1 or True for a token; or a PackedMask, where the first token of each document gets
-            -100 too, for it would be asked of the document before.
+        attention_mask: (B, L), 1 or True for a token; or a PackedMask, where the first token of each document also
+            gets -100, since it would be predicted from the previous document.
 
     Returns:
         int64 (B, L).
@@ -52,7 +52,7 @@ def labels_from_mask(input_ids: Tensor, attention_mask: Any) -> Tensor:
     [[7, 8, 9], [5, -100, -100]]
     """
     where = "labels_from_mask(input_ids, attention_mask)"
-    tokens = _tokens_of(attention_mask, input_ids, "input_ids", where)
+    tokens = _checked_token_mask(attention_mask, input_ids, "input_ids", where)
     labels = input_ids.masked_fill(~tokens, IGNORED)
     if isinstance(attention_mask, PackedMask):
         labels = labels.masked_fill(_first_tokens(attention_mask).to(labels.device), IGNORED)
@@ -61,18 +61,19 @@ def labels_from_mask(input_ids: Tensor, attention_mask: Any) -> Tensor:
 
 @public
 def check_labels(labels: Tensor, attention_mask: Any, task: str = "causal-lm") -> None:
-    """Raise unless labels are -100 where the mask says padding, and nowhere else that the task does not allow.
+    """Raise unless labels are -100 at padding, and elsewhere only where the task allows it.
 
     Args:
-        labels: int64 (B, L), -100 where there is none.
+        labels: int64 (B, L), -100 for no label.
         attention_mask: (B, L), 1 or True for a token; or a PackedMask.
-        task: "causal-lm", where every token has a label; "completion", the same without labels in the prompts;
-            "masked-lm", where only the masked tokens have one, and token classification. In the first two, whose
-            models shift labels, the first token of a packed document has none, unless it begins its row.
+        task: "causal-lm" (every token has a label), "completion" (the same, except that prompts have none), or
+            "masked-lm" (only masked tokens have one; also for token classification). Models of the first two tasks
+            shift labels, so the first token of a packed document must have none, unless it begins its row.
 
     Raises:
-        ArgumentError: padding with a label, a token without one, or a label asked of the document before, with how
-            many there are and where the first is; no label that is asked for (a loss of NaN); shapes that do not fit.
+        ArgumentError: padding with a label, a token without one, or a label predicted from the previous document; the
+            message counts them and locates the first. Also if no label is a prediction target (the loss would be NaN),
+            or if the shapes do not fit.
 
     Source: attnmask.
 
@@ -87,28 +88,29 @@ def check_labels(labels: Tensor, attention_mask: Any, task: str = "causal-lm") -
       where: check_labels(labels, attention_mask)
       to do: set labels[attention_mask == 0] = -100, or make them with labels_from_mask
     """
-    wanted = one_of(Labelled, task, "task", "check_labels")
-    tokens = _tokens_of(attention_mask, labels, "labels", CHECK)
+    wanted = one_of(LabelTask, task, "task", "check_labels")
+    tokens = _checked_token_mask(attention_mask, labels, "labels", CHECK)
     labelled = labels != IGNORED
     _check_none("pads with a label", labelled & ~tokens, ~tokens, labels, SET_IGNORED)
     first = torch.zeros_like(tokens)
-    if isinstance(attention_mask, PackedMask) and wanted is not Labelled.MASKED_LM:
+    if isinstance(attention_mask, PackedMask) and wanted is not LabelTask.MASKED_LM:
         first = _first_tokens(attention_mask).to(labels.device)
         crossing = labelled & first
-        crossing[:, 0] = False  # nothing stands before it
+        # The model's shift drops the first label of a row, so it is never predicted from another document.
+        crossing[:, 0] = False
         fix = "set the label of each document's first token to -100"
-        _check_none("documents whose first label is asked of the document before", crossing, first, labels, fix)
-    if wanted is Labelled.CAUSAL_LM:
+        _check_none("documents whose first label is predicted from the previous one", crossing, first, labels, fix)
+    if wanted is LabelTask.CAUSAL_LM:
         fix = 'label each token; task="completion" allows for prompts, "masked-lm" for all that is not masked'
         _check_none("tokens without a label", tokens & ~labelled & ~first, tokens, labels, fix)
-    # A model that shifts labels never looks at the first.
-    asked = labelled if wanted is Labelled.MASKED_LM else labelled[:, 1:]
-    if not bool(asked.any()):
-        raise ArgumentError("no token is asked for: the loss is NaN", where=CHECK, fix="leave the batch out")
+    # A model that shifts labels ignores the first label of each row.
+    targets = labelled if wanted is LabelTask.MASKED_LM else labelled[:, 1:]
+    if not bool(targets.any()):
+        raise ArgumentError("no token is a prediction target: the loss is NaN", where=CHECK, fix="leave the batch out")
 
 
-def _tokens_of(attention_mask: Any, labels: Tensor, name: str, where: str) -> Tensor:
-    tokens = tokens_of(attention_mask, where)
+def _checked_token_mask(attention_mask: Any, labels: Tensor, name: str, where: str) -> Tensor:
+    tokens = read_token_mask(attention_mask, where)
     if not isinstance(labels, Tensor) or labels.shape != tokens.shape or labels.dtype != torch.int64:
         raise ArgumentError(
             f"{name} are {described(labels)}, attention_mask {tuple(tokens.shape)}",
@@ -119,7 +121,7 @@ def _tokens_of(attention_mask: Any, labels: Tensor, name: str, where: str) -> Te
 
 
 def _first_tokens(mask: PackedMask) -> Tensor:
-    """Where the documents begin, bool (B, T)."""
+    """Return which positions are first tokens of documents, bool (B, T)."""
     first = torch.zeros(mask.shape, dtype=torch.bool)
     first[torch.from_numpy(mask.documents.rows), torch.from_numpy(mask.documents.starts)] = True
     return first

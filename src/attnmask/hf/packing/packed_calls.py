@@ -1,4 +1,4 @@
-"""Running a model on texts laid end to end in one row: the plan and the weights that its attention then follows."""
+"""The context manager ``packed``: run a model on texts that lie end to end in one row, under a given plan."""
 
 from __future__ import annotations
 
@@ -19,63 +19,64 @@ from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.implementation.token_mask import described
 from attnmask.mask.arguments import instance_of
 
-# What no mask of attention keeps apart.
-MIXING = {
+# Model types that mix neighbouring tokens outside attention, where no attention mask can separate the texts.
+MIXING_MODELS = {
     "mobilebert": "its embeddings hold both neighbours of a token",
     "recurrent_gemma": "its recurrent layers run on from one text into the next",
 }
 
 
 @dataclass(frozen=True)
-class Packed:
-    """The current row of texts: what attends to what, and how much each token is attended to."""
+class PackedCall:
+    """The plan and the key weights of the model call inside ``packed``."""
 
     plan: Plan
     weights: Tensor | None
 
 
+# Cached, so that all layers with the same mask share one plan object, and with it the work done once per plan.
 @lru_cache(maxsize=32)
-def narrowed(plan: Plan, own: Plan) -> Plan:
-    """What is in a plan of packed texts and in a layer's own; the same object for all layers that share theirs."""
-    if (own.Q, own.K) != (plan.Q, plan.K):
+def intersect_with_layer_mask(plan: Plan, layer_plan: Plan) -> Plan:
+    """Intersect the plan of packed texts with that of a layer."""
+    if (layer_plan.Q, layer_plan.K) != (plan.Q, plan.K):
         raise ArgumentError(
-            f"the packed plan has (Q, K) = {(plan.Q, plan.K)}, the model is run on {(own.Q, own.K)}",
+            f"the packed plan has (Q, K) = {(plan.Q, plan.K)}, the model is run on {(layer_plan.Q, layer_plan.K)}",
             where="packed(plan)",
             fix="run the model once on the packed row of tokens, without a cache",
         )
-    if is_full(own.runs):
+    if is_full(layer_plan.runs):
         return plan
-    both = plan.mask & own.mask if plan.mask is not None and own.mask is not None else None
-    return Plan(intersect([plan.runs, own.runs]), plan.offset, both)
+    mask = plan.mask & layer_plan.mask if plan.mask is not None and layer_plan.mask is not None else None
+    return Plan(intersect([plan.runs, layer_plan.runs]), plan.offset, mask)
 
 
 def refuse_mixing(model_type: str) -> None:
     """Raise for a model that mixes the texts of a row outside its attention."""
-    if model_type in MIXING:
+    if model_type in MIXING_MODELS:
         raise UnsupportedModelError(
-            f"{model_type} mixes the texts of a row: {MIXING[model_type]}",
+            f"{model_type} mixes the texts of a row: {MIXING_MODELS[model_type]}",
             where="packed rows",
             fix="run it on padded batches",
         )
 
 
-_current: ContextVar[Packed | None] = ContextVar("attnmask_packed", default=None)
+_current_packing: ContextVar[PackedCall | None] = ContextVar("attnmask_packed", default=None)
 
 
 @contextmanager
 @public
 def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
-    """Run a model with ``attn_implementation="attnmask"`` under a plan, and under its layers' own masks besides.
+    """Run a model with ``attn_implementation="attnmask"`` under a plan combined with the masks of its layers.
 
-    Inside, each layer attends to the pairs that are in the plan and in the mask the model itself makes: documents
-    and a sliding window, documents and causality. Only this thread and its tasks see it.
+    Inside, each layer attends to the pairs that are both in the plan and in the layer's own mask: documents and a
+    sliding window, or documents and causality. The effect is limited to the current thread and its asyncio tasks.
 
     Args:
-        plan: on T queries and T keys, such as ``compile(documents(lengths=...), q=T)``.
-        weights: 0 or more, of each of the T keys; floating point, (T,); 1 if left out.
+        plan: of T queries and T keys, such as ``compile(documents(lengths=...), q=T)``.
+        weights: weight of each of the T keys, 0 or more; floating point, (T,); all 1 if left out.
 
     Raises:
-        ArgumentError: inside, when the model is run on another number of tokens.
+        ArgumentError: inside, if the model is run on another number of tokens.
 
     Source: attnmask; padding-free batches as of flash-attention's varlen functions.
 
@@ -93,11 +94,11 @@ def packed(plan: Plan, weights: Tensor | None = None) -> Generator[None]:
     instance_of(Plan, plan, "plan", "packed", "compile the mask: compile(documents(lengths=...), q=T)")
     if weights is not None:
         _check_weights(weights, plan.K)
-    token = _current.set(Packed(plan, weights))
+    token = _current_packing.set(PackedCall(plan, weights))
     try:
         yield
     finally:
-        _current.reset(token)
+        _current_packing.reset(token)
 
 
 def _check_weights(weights: Any, tokens: int) -> None:
@@ -106,6 +107,6 @@ def _check_weights(weights: Any, tokens: int) -> None:
         raise ArgumentError(f"weights are {described(weights)}", where="packed(weights=)", fix=fix)
 
 
-def current() -> Packed | None:
-    """What ``packed`` has set here, None outside."""
-    return _current.get()
+def current_packing() -> PackedCall | None:
+    """Return the plan and weights of the enclosing ``packed``; None outside of one."""
+    return _current_packing.get()

@@ -1,4 +1,10 @@
-"""A batch of rows of documents: an ``attention_mask`` that knows which tokens belong together."""
+"""The ``attention_mask`` of packed rows: a Tensor subclass that carries the documents of each row.
+
+``packing_collator`` puts a PackedMask in each batch. A model passes it unchanged to ``interface.model_mask``, which
+combines its plan with the mask of the layers. Any operation that would lose the documents raises an error, since a
+plain mask of ones would let the documents of a row attend to each other. ``DocumentLayout`` holds the places of the
+documents; ``row_packing`` computes it.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +22,20 @@ from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.mask.atoms import cross_documents, documents
 from attnmask.mask.tables.lookup_tables import ragged_indices
 
-KEEPS = {"to", "bool", "long", "int", "clone", "detach", "contiguous", "cpu", "cuda", "pin_memory"}
+# Operations by how PackedMask treats them: keep the documents, keep them if the shape stays, read attributes of the
+# tensor, or read its values as a mask of tokens (what data loaders, Trainer and printing do).
+KEEPS_DOCUMENTS = {"to", "bool", "long", "int", "clone", "detach", "contiguous", "cpu", "cuda", "pin_memory"}
 SHAPES = {"view", "reshape"}
 READS = {"__get__", "size", "dim", "ndimension", "numel", "stride", "__len__", "is_floating_point", "is_contiguous"}
-COUNTS = {"sum", "untyped_storage", "storage", "is_pinned", "tolist", "numpy", "__repr__"}
+READS_VALUES = {"sum", "untyped_storage", "storage", "is_pinned", "tolist", "numpy", "__repr__"}
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where documents lie in a batch of rows, in the order of the examples that they were made from.
+class DocumentLayout:
+    """The places of documents in a batch of rows, in the order of the examples.
 
     Attributes:
-        rows, starts, lengths: of each document its row, its first token and its tokens, int64 (N,).
+        rows, starts, lengths: row, first position and number of tokens of each document, int64 (N,).
     """
 
     rows: IntArray
@@ -40,49 +48,50 @@ class Layout:
         return int(self.rows.max()) + 1, int((self.starts + self.lengths).max())
 
     def places(self) -> IntArray:
-        """Where the tokens stand in the flattened batch (B * T,), document after document."""
+        """Return the indices of the tokens in the flattened batch (B * T,), document after document."""
         return ragged_indices(self.rows * self.shape[1] + self.starts, self.lengths)
 
     def ids(self) -> IntArray:
-        """The document of each token, int64 (B, T), -1 where there is none."""
+        """Return the document of each token, int64 (B, T), -1 at padding."""
         return self._spread(np.arange(len(self.rows)), fill=-1)
 
     def positions(self) -> IntArray:
-        """How many tokens of its document stand before each token, int64 (B, T), 0 where there is none."""
+        """Return the position of each token inside its document, int64 (B, T), 0 at padding."""
         ids = self.ids()
         return np.where(ids < 0, 0, np.arange(ids.shape[1]) - self.starts[ids])  # pyright: ignore[reportUnknownArgumentType]
 
     def plan(self) -> Plan:
-        """Each document attends to itself."""
+        """Compile the mask in which each document attends to itself."""
         rows, length = self.shape
         return compile(documents(ids=self.ids()), q=length, batch=rows)
 
-    def plan_over(self, keys: Layout) -> Plan:
-        """Each document of these queries attends to its own document of the keys: packed cross-attention."""
+    def plan_over(self, keys: DocumentLayout) -> Plan:
+        """Compile packed cross-attention: each document attends to the document of the same number in ``keys``."""
         rows, length = self.shape
         mask = cross_documents(query_ids=self.ids(), key_ids=keys.ids())
         return compile(mask, q=length, k=keys.shape[1], batch=rows, align="start")
 
     def _spread(self, values: IntArray, fill: int) -> IntArray:
-        """A value of each document at its tokens, int64 (B, T)."""
+        """Repeat a value per document at each of its tokens, int64 (B, T)."""
         found: IntArray = np.full(self.shape, fill, dtype=np.int64)
         found.reshape(-1)[self.places()] = np.repeat(values, self.lengths)
         return found
 
 
 class PackedMask(Tensor):
-    """``attention_mask`` (B, T) of documents packed into rows: 1 for a token, and tokens of two documents apart.
+    """The ``attention_mask`` (B, T) of packed rows: 1 for a token, and a plan that keeps documents separate.
 
-    It reaches ``attn_implementation="attnmask"`` through any model that hands its attention_mask on. Other attention
-    would read it as a row of one text; it is refused there.
+    It works with ``attn_implementation="attnmask"``, in any model that passes its attention_mask on. Other attention
+    implementations would read each row as one text; they get an error.
 
     Attributes:
-        documents: where they are. plan: what may attend to what. weights: of the tokens, (B, T), or None.
-        plan_of_decoder: of an encoder's documents, what may attend to them across; None without a decoder.
-        needs_head_by_document: whether a label belongs to each document, and ``heads_by_document`` is not yet seen.
+        documents: places of the documents. plan: the pairs that may attend. weights: of the tokens, (B, T), or None.
+        plan_of_decoder: for an encoder's documents, the plan of cross-attention to them; None without a decoder.
+        needs_head_by_document: whether labels are per document, and the model has not been prepared by
+            ``heads_by_document``.
     """
 
-    documents: Layout
+    documents: DocumentLayout
     plan: Plan
     weights: Tensor | None
     plan_of_decoder: Plan | None
@@ -90,20 +99,21 @@ class PackedMask(Tensor):
 
     @staticmethod
     def of(
-        layout: Layout,
+        layout: DocumentLayout,
         weights: Tensor | None = None,
-        decoder: Layout | None = None,
+        decoder: DocumentLayout | None = None,
         needs_head_by_document: bool = False,
     ) -> PackedMask:
-        """The mask of a layout.
+        """Make the mask of a layout.
 
         Args:
-            layout: of the documents. weights: of the tokens, (B, T). decoder: of the same documents in a decoder.
-            needs_head_by_document: whether a model that is not prepared for it is refused.
+            layout: places of the documents. weights: of the tokens, (B, T). decoder: places of the same documents in
+                the rows of a decoder.
+            needs_head_by_document: whether to refuse models that ``heads_by_document`` has not prepared.
         """
         tokens = torch.from_numpy((layout.ids() >= 0).astype(np.int64))
         across = None if decoder is None else decoder.plan_over(layout)
-        return _carrying(
+        return _with_attributes(
             tokens,
             {
                 "documents": layout,
@@ -115,14 +125,14 @@ class PackedMask(Tensor):
         )
 
     def replaced(self, **changes: Any) -> PackedMask:
-        """The same with other attributes."""
-        return _carrying(_plainly(Tensor.as_subclass, (self, Tensor), {}), vars(self) | changes)
+        """Return a copy with some attributes changed."""
+        return _with_attributes(_call_without_override(Tensor.as_subclass, (self, Tensor), {}), vars(self) | changes)
 
     def across(self) -> PackedMask:
-        """The same for the cross-attention of a decoder."""
+        """Return the mask for the cross-attention of a decoder to these documents."""
         if self.plan_of_decoder is None:
             raise ArgumentError(
-                "these packed rows are of one text each, and the decoder attends across to an encoder's",
+                "this PackedMask has no layout of the decoder's documents, and the model has cross-attention",
                 where="PackedMask",
                 fix="make the batch with PackingCollator.for_model(model, ...)",
             )
@@ -132,29 +142,30 @@ class PackedMask(Tensor):
     def __torch_function__(
         cls, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        name, found = func.__name__, _plainly(func, args, kwargs or {})
-        kept = name in KEEPS or (name in SHAPES and found.shape == args[0].shape)
+        name, found = func.__name__, _call_without_override(func, args, kwargs or {})
+        kept = name in KEEPS_DOCUMENTS or (name in SHAPES and found.shape == args[0].shape)
         if kept and isinstance(args[0], PackedMask):
-            return _carrying(found, vars(args[0]))
-        if name in COUNTS or (name in READS and not isinstance(found, Tensor)):
+            return _with_attributes(found, vars(args[0]))
+        if name in READS_VALUES or (name in READS and not isinstance(found, Tensor)):
             return found
         raise UnsupportedModelError(
             f"{name} of the attention_mask of packed documents would lose the documents",
             where="PackedMask",
-            fix='run the model with attn_implementation="attnmask"; if it is, this one takes padded batches alone',
+            fix='run the model with attn_implementation="attnmask"; if it already is, it takes padded batches only',
         )
 
+    # Data loader workers pickle batches: Tensor's own pickling would lose the attributes.
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _carrying, (_plainly(Tensor.as_subclass, (self, Tensor), {}), vars(self))
+        return _with_attributes, (_call_without_override(Tensor.as_subclass, (self, Tensor), {}), vars(self))
 
 
-def _carrying(looks: Tensor, attributes: dict[str, Any]) -> PackedMask:
+def _with_attributes(looks: Tensor, attributes: dict[str, Any]) -> PackedMask:
     mask = looks.as_subclass(PackedMask)
     vars(mask).update(attributes)
     mask.weights = None if mask.weights is None else mask.weights.to(looks.device)
     return mask
 
 
-def _plainly(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _call_without_override(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     with torch._C.DisableTorchFunctionSubclass():  # pyright: ignore
         return func(*args, **kwargs)

@@ -1,4 +1,10 @@
-"""Examples -> rows of documents, for training without padding."""
+"""A data collator that packs examples into rows, for training without padding.
+
+``training_examples`` checks the examples and turns them into arrays, ``row_packing`` assigns documents to rows, and
+``packed_mask`` makes the attention mask of the rows; this module adds positions and labels to form a batch.
+``PackingCollator.for_model`` first calls ``row_trial``, which compares packed rows with separate texts on a small copy
+of the model, and then ``encoder_decoders`` to prepare an encoder-decoder.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +22,32 @@ from attnmask.hf.models.families import first_position
 from attnmask.hf.models.packable_models import transformers_model
 from attnmask.hf.packing.encoder_decoders import DecoderStart, count_inside_documents, decoder_start
 from attnmask.hf.packing.labels import IGNORED
-from attnmask.hf.packing.packed_mask import Layout, PackedMask
-from attnmask.hf.packing.row_packing import Order, pack
-from attnmask.hf.packing.row_trial import check_takes_rows, takes
-from attnmask.hf.packing.training_examples import WHERE, Columns, Limits, Task, columns_of, labels_of_documents
+from attnmask.hf.packing.packed_mask import DocumentLayout, PackedMask
+from attnmask.hf.packing.row_packing import RowOrder, pack
+from attnmask.hf.packing.row_trial import accepts_argument, check_takes_rows
+from attnmask.hf.packing.training_examples import (
+    WHERE,
+    Columns,
+    Limits,
+    Task,
+    columns_from_examples,
+    labels_from_examples,
+)
 from attnmask.mask.arguments import one_of, positive_number, whole_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-OF_MODEL = "PackingCollator.for_model(model)"
+FOR_MODEL = "PackingCollator.for_model(model)"
 
 
 @dataclass(frozen=True)
 class ModelNeeds:
-    """What a batch must be for one model.
+    """Properties of a model that its batches must fit.
 
     Attributes:
-        limits: of its texts. positions: whether it takes ``position_ids``.
-        start: how it makes the inputs of its decoder; None if it has none, or it is not known.
+        limits: limits of its texts. positions: whether it takes ``position_ids``.
+        start: how it makes decoder inputs from labels; None if it has no decoder, or if the rule is unknown.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -44,38 +57,37 @@ class ModelNeeds:
 
 @dataclass
 class PackingCollator:
-    """A data collator that lays documents end to end in rows, for a model under ``attn_implementation="attnmask"``.
+    """A data collator that packs documents end to end in rows, for a model under ``attn_implementation="attnmask"``.
 
-    Each document attends to itself alone, its positions count from its own beginning, and no label crosses into it
-    from the document before. What it costs is done here, in the worker of the data loader. Make it with
+    Each document attends only to itself, its positions count from its own start, and its first token is not predicted
+    from the previous document. The work is done in the worker of the data loader. Create it with
     ``PackingCollator.for_model``, which refuses models for which packed rows are not exact.
 
     Args:
         tokenizer: for the pad token and, in masked-LM, the mask token and special tokens.
-        row_tokens: tokens of a row, at most; of an encoder-decoder, of each of its two.
-        task: "causal-lm" (labels are the tokens), "masked-lm" (tokens are masked here, as transformers'
-            DataCollatorForLanguageModeling does, ``special_tokens_mask`` heeded), both unless the examples have labels
-            of their own; "classification" (one label a document; prepare the model with ``heads_by_document``),
+        row_tokens: maximum number of tokens in a row; for an encoder-decoder, in a row of each side.
+        task: "causal-lm" (labels are the tokens) or "masked-lm" (tokens are masked here as in transformers'
+            DataCollatorForLanguageModeling, which respects ``special_tokens_mask``), both unless the examples have
+            labels; "classification" (one label per document; prepare the model with ``heads_by_document``),
             "embedding" (no labels; pool with ``pool``), "seq2seq" (labels are the tokens of the decoder).
         order: which documents share a row. "first-fit-decreasing" fills rows best, "arrival" keeps the order of the
-            examples from row to row, "apart" gives each example a row of its own: predictions of tokens are then rows
-            of the data set, as ``Trainer.predict`` wants them.
-        first_position: position of a document's first token; ``first_position(model)`` of the RoBERTa family.
+            examples from row to row, "apart" gives each example its own row: predictions of tokens are then rows of
+            the data set, as ``Trainer.predict`` expects.
+        first_position: position of a document's first token; use ``first_position(model)`` for the RoBERTa family.
         mlm_probability: share of tokens that masked-LM predicts.
-        own_head: whether what classifies is no head of transformers, but reads the packed states itself.
+        own_head: whether the classifier is not a transformers head, but reads the packed states itself.
 
     Returns:
         When called with examples (dicts with ``input_ids``; ``labels``, ``token_type_ids``, ``special_tokens_mask``
-        and ``weights`` in all of them or in none; a Trainer leaves weights there with
-        ``remove_unused_columns=False``): input_ids, position_ids and labels, int64 (B, T), and attention_mask, a
-        PackedMask (B, T). In classification the ``labels``, ``label`` or ``label_ids`` of the examples become labels
-        (N,) or (N, classes): like the predictions of such a model, in the order of the examples.
-        Of an encoder-decoder input_ids and attention_mask (B, T), and decoder_input_ids, decoder_attention_mask and
-        labels (B, U).
+        and ``weights`` in all of them or in none; a Trainer keeps weights only with ``remove_unused_columns=False``):
+        input_ids, position_ids and labels, int64 (B, T), and attention_mask, a PackedMask (B, T). For classification,
+        the ``labels``, ``label`` or ``label_ids`` of the examples become labels (N,) or (N, classes) in the order of
+        the examples, as are the model's predictions. For an encoder-decoder: input_ids and attention_mask (B, T), and
+        decoder_input_ids, decoder_attention_mask and labels (B, U).
 
     Raises:
-        ArgumentError: options, or examples that are empty, padded, longer than a row, unlike each other, or with a
-            field that cannot be packed.
+        ArgumentError: invalid options, or examples that are empty, padded, longer than a row, or have differing fields
+            or a field that cannot be packed.
 
     Source: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination".
 
@@ -102,7 +114,7 @@ class PackingCollator:
 
     def __post_init__(self) -> None:
         self.task = one_of(Task, self.task, "task", WHERE)
-        self.order = one_of(Order, self.order, "order", WHERE)
+        self.order = one_of(RowOrder, self.order, "order", WHERE)
         positive_number(self.row_tokens, "row_tokens", WHERE)
         whole_number(self.first_position, "first_position", WHERE)
         if not isinstance(self.mlm_probability, int | float) or not 0 < self.mlm_probability <= 1:
@@ -114,38 +126,39 @@ class PackingCollator:
 
     @classmethod
     def for_model(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **options: Any) -> PackingCollator:
-        """A collator for one model: it counts positions as the model does, and checks what the model cannot take.
+        """Create a collator for one model: it counts positions as the model does, and checks the model's limits.
 
-        An encoder-decoder is prepared here: in packed rows it counts positions inside each document, and
-        its decoder attends across to the document's own encoder tokens. Its task is "seq2seq".
+        An encoder-decoder is prepared here: in packed rows, positions count inside each document, and the decoder
+        attends to the encoder tokens of the same document. Its task is "seq2seq".
 
         Args:
-            model: of transformers, PEFT's adapters in it or none. tokenizer, options: as above.
+            model: a transformers model, with or without PEFT adapters. tokenizer, options: as for the class.
 
         Raises:
-            UnsupportedModelError: a model for which packed texts do not give what each text alone gives.
+            UnsupportedModelError: the model gives different outputs for packed texts than for each text alone.
         """
-        inner = transformers_model(model, OF_MODEL)
-        check_takes_rows(inner, OF_MODEL)
-        first, two = first_position(inner), bool(inner.config.is_encoder_decoder)
-        own: dict[str, Any] = {"task": Task.SEQ2SEQ} if two else {"first_position": first}
+        inner = transformers_model(model, FOR_MODEL)
+        check_takes_rows(inner, FOR_MODEL)
+        first, is_pair = first_position(inner), bool(inner.config.is_encoder_decoder)
+        own: dict[str, Any] = {"task": Task.SEQ2SEQ} if is_pair else {"first_position": first}
         collator = cls(tokenizer, **own | options)
-        if two != (collator.task == Task.SEQ2SEQ):
+        if is_pair != (collator.task == Task.SEQ2SEQ):
             raise UnsupportedModelError(
-                f"{type(inner).__name__} is {'an' if two else 'no'} encoder-decoder, the task {collator.task!s}",
-                where=OF_MODEL,
+                f"{type(inner).__name__} is {'an' if is_pair else 'no'} encoder-decoder, the task {collator.task!s}",
+                where=FOR_MODEL,
                 fix='"seq2seq" is the task of encoder-decoders, with the tokens of the decoder as labels',
             )
-        if two:
+        if is_pair:
             count_inside_documents(inner)
+        # A model that is its own base model has no head to prepare.
         collator.own_head |= inner.base_model is inner
-        collator._needs = _needs_of(inner, first)
+        collator._needs = _needs_from_model(inner, first)
         return collator
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        columns = columns_of(examples, Task(self.task), self.row_tokens, self._needs.limits)
+        columns = columns_from_examples(examples, Task(self.task), self.row_tokens, self._needs.limits)
         if self.task == Task.SEQ2SEQ:
-            return self._of_two_sides(columns)
+            return self._encoder_decoder_batch(columns)
         layout = self._layouts(columns, ["input_ids"])[0]
         weights = columns.get("weights")
         mask = PackedMask.of(
@@ -159,19 +172,21 @@ class PackingCollator:
         if "token_type_ids" in columns:
             batch["token_type_ids"] = _rows(columns["token_type_ids"], layout, 0)
         if self.task == Task.CLASSIFICATION:
-            return batch | {"labels": torch.from_numpy(labels_of_documents(examples))}
+            return batch | {"labels": torch.from_numpy(labels_from_examples(examples))}
         return batch if self.task == Task.EMBEDDING else batch | self._labels(batch["input_ids"], columns, layout)
 
-    def _layouts(self, columns: Columns, sides: Sequence[str]) -> list[Layout]:
+    def _layouts(self, columns: Columns, sides: Sequence[str]) -> list[DocumentLayout]:
         lengths = np.array([[len(values) for values in columns[side]] for side in sides])
-        return pack(lengths.T, self.row_tokens, Order(self.order))
+        return pack(lengths.T, self.row_tokens, RowOrder(self.order))
 
-    def _tokens(self, values: Sequence[NDArray[Any]], layout: Layout) -> Tensor:
+    def _tokens(self, values: Sequence[NDArray[Any]], layout: DocumentLayout) -> Tensor:
         return _rows(values, layout, cast(int, self.tokenizer.pad_token_id))
 
-    def _of_two_sides(self, columns: Columns) -> dict[str, Tensor]:
-        """The batch of an encoder-decoder."""
-        given = columns.get("decoder_input_ids") or [self._start().inputs(labels) for labels in columns["labels"]]
+    def _encoder_decoder_batch(self, columns: Columns) -> dict[str, Tensor]:
+        """Make the batch of an encoder-decoder."""
+        given = columns.get("decoder_input_ids") or [
+            self._decoder_start().inputs(labels) for labels in columns["labels"]
+        ]
         encoder, decoder = self._layouts(columns | {"decoder": given}, ["input_ids", "decoder"])
         batch = {
             "input_ids": self._tokens(columns["input_ids"], encoder),
@@ -183,26 +198,26 @@ class PackingCollator:
             batch["token_type_ids"] = _rows(columns["token_type_ids"], encoder, 0)
         return batch | ({"labels": _rows(columns["labels"], decoder, IGNORED)} if "labels" in columns else {})
 
-    def _start(self) -> DecoderStart:
+    def _decoder_start(self) -> DecoderStart:
         if self._needs.start is None:
             raise ArgumentError(
-                "nothing says what the decoder is given for its labels",
+                "the inputs of the decoder are unknown: the examples have only labels",
                 where=WHERE,
                 fix="make the collator with for_model and a config with decoder_start_token_id and pad_token_id, "
                 "or give examples with decoder_input_ids",
             )
         return self._needs.start
 
-    def _labels(self, input_ids: Tensor, columns: Columns, layout: Layout) -> dict[str, Tensor]:
-        """Labels of tokens, and in masked-LM the tokens that stand in their place."""
+    def _labels(self, input_ids: Tensor, columns: Columns, layout: DocumentLayout) -> dict[str, Tensor]:
+        """Make the labels of tokens; in masked-LM also the input_ids with masked tokens."""
         if self.task == Task.MASKED_LM and "labels" not in columns:
-            return self._masked(input_ids, columns, layout)
+            return self._mask_tokens(input_ids, columns, layout)
         labels = _rows(columns.get("labels", columns["input_ids"]), layout, IGNORED)
-        if self.task == Task.CAUSAL_LM:  # the last token of the document before would be asked for it
+        if self.task == Task.CAUSAL_LM:  # the model would predict it from the last token of the previous document
             labels[torch.from_numpy(layout.rows), torch.from_numpy(layout.starts)] = IGNORED
         return {"labels": labels}
 
-    def _masked(self, input_ids: Tensor, columns: Columns, layout: Layout) -> dict[str, Tensor]:
+    def _mask_tokens(self, input_ids: Tensor, columns: Columns, layout: DocumentLayout) -> dict[str, Tensor]:
         from transformers import DataCollatorForLanguageModeling
 
         given = columns.get("special_tokens_mask")
@@ -210,38 +225,40 @@ class PackingCollator:
             ids = [values.tolist() for values in columns["input_ids"]]
             own = self.tokenizer.get_special_tokens_mask
             given = [np.array(own(text, already_has_special_tokens=True)) for text in ids]
+        # Padding is filled with 1, as special tokens are, so that it is never masked.
         fixed = _rows(given, layout, 1).bool()
         masking = DataCollatorForLanguageModeling(self.tokenizer, mlm=True, mlm_probability=self.mlm_probability)
         masked, labels = masking.torch_mask_tokens(input_ids, special_tokens_mask=fixed)
         return {"input_ids": masked, "labels": labels}
 
 
-def _needs_of(model: PreTrainedModel, first: int) -> ModelNeeds:
-    """What a batch must be for a model whose texts begin at a position."""
-    two = bool(model.config.is_encoder_decoder)
-    sides: list[Any] = [cast(Any, model).get_encoder(), cast(Any, model).get_decoder()] if two else [model, model]
-    most = [_positions_of(side, first) for side in sides]
+def _needs_from_model(model: PreTrainedModel, first: int) -> ModelNeeds:
+    """Read the needs of a model whose first position is ``first``."""
+    is_pair = bool(model.config.is_encoder_decoder)
+    sides: list[Any] = [cast(Any, model).get_encoder(), cast(Any, model).get_decoder()] if is_pair else [model, model]
+    positions_per_side = [_max_positions(side, first) for side in sides]
     limits = Limits(
         vocabulary=getattr(model.get_input_embeddings(), "num_embeddings", None),
-        positions=most[0],
-        decoder_positions=most[1],
-        token_types=takes(model, "token_type_ids"),
+        positions=positions_per_side[0],
+        decoder_positions=positions_per_side[1],
+        token_types=accepts_argument(model, "token_type_ids"),
     )
-    positions = not two and takes(cast("PreTrainedModel", model.base_model), "position_ids")
-    return ModelNeeds(limits, positions, decoder_start(model) if two else None)
+    positions = not is_pair and accepts_argument(cast("PreTrainedModel", model.base_model), "position_ids")
+    return ModelNeeds(limits, positions, decoder_start(model) if is_pair else None)
 
 
-def _positions_of(model: Any, first: int) -> int | None:
-    """Tokens of a text for which a model has a table of positions; None if it has none."""
+def _max_positions(model: Any, first: int) -> int | None:
+    """Return the longest text for which the position tables of a model have rows; None if it has no table."""
     names = ("position_embeddings", "embed_positions", "wpe")
     tables = [
         x for name, x in model.named_modules() if name.rpartition(".")[2] in names and hasattr(x, "num_embeddings")
     ]
+    # BART and OPT reserve the first ``offset`` rows of their tables; the RoBERTa family those below ``first``.
     return min((x.num_embeddings - getattr(x, "offset", first) for x in tables), default=None)
 
 
-def _rows(parts: Sequence[NDArray[Any]], layout: Layout, fill: float) -> Tensor:
-    """Values of tokens in rows (B, T): float32 if ``fill`` is a float, else int64."""
+def _rows(parts: Sequence[NDArray[Any]], layout: DocumentLayout, fill: float) -> Tensor:
+    """Put values per token into rows (B, T): float32 if ``fill`` is a float, else int64."""
     rows = torch.full(layout.shape, fill, dtype=torch.float32 if isinstance(fill, float) else torch.int64)
     rows.view(-1)[torch.from_numpy(layout.places())] = torch.from_numpy(np.concatenate(parts)).to(rows.dtype)
     return rows

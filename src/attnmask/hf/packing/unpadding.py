@@ -1,4 +1,4 @@
-"""Out of a padded batch and back: the tokens alone, end to end, for layers of people's own."""
+"""Remove the padding of a batch, and restore it, for use in custom layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from attnmask.calls import public
 from attnmask.compiler.plan import Plan, compile
 from attnmask.errors import ArgumentError
-from attnmask.hf.implementation.token_mask import described, tokens_of
+from attnmask.hf.implementation.token_mask import described, read_token_mask
 from attnmask.hf.packing.packed_mask import PackedMask
 from attnmask.mask.arguments import instance_of
 from attnmask.mask.atoms import documents
@@ -20,12 +20,12 @@ from attnmask.mask.atoms import documents
 
 @dataclass(frozen=True)
 class TokenPlaces:
-    """Where the T tokens of a padded batch (B, L) stood.
+    """The places of the T tokens of a padded batch (B, L).
 
     Attributes:
-        shape: (B, L). at: int64 (T,), their places in the flattened batch.
-        lengths: int64 (texts,), tokens of each text; 0 for one without.
-        position_ids: int64 (T,), how many tokens of its text stand before each.
+        shape: (B, L). at: int64 (T,), indices of the tokens in the flattened batch.
+        lengths: int64 (texts,), number of tokens of each text, possibly 0.
+        position_ids: int64 (T,), position of each token inside its text.
     """
 
     shape: tuple[int, int]
@@ -39,26 +39,26 @@ class TokenPlaces:
 
     @cached_property
     def plan(self) -> Plan:
-        """Each text attends to itself, on T queries and T keys.
+        """The plan of T queries and T keys in which each text attends to itself.
 
-        For more, such as causality, compile ``documents(lengths=places.lengths) & causal()``.
+        For other masks, such as a causal one, compile ``documents(lengths=places.lengths) & causal()``.
         """
         return compile(documents(lengths=self.lengths.cpu().numpy()), q=len(self.at))
 
 
 @public
 def unpad(x: Tensor, attention_mask: Any) -> tuple[Tensor, TokenPlaces]:
-    """Take the tokens out of a padded batch.
+    """Remove the padding of a batch.
 
     Args:
-        x: (B, L, ...), of any dtype and any axes after the first two. Gradients flow, 0 to padding; what stands
-            there, NaN included, stays there.
-        attention_mask: (B, L), 1 or True for a token, padded on either side and with holes; or a PackedMask, whose
+        x: (B, L, ...), of any dtype and with any axes after the first two. It is differentiable, with a gradient of 0
+            at padding; values at padding, even NaN, never affect the result.
+        attention_mask: (B, L), 1 or True for a token, padded on any side and with holes; or a PackedMask, whose
             documents are then the texts.
 
     Returns:
-        The rows (T, ...) of the T tokens, text after text, and their places: ``repad`` takes both, and ``.plan`` is
-        for ``attnmask.attention`` on (1, H, T, D).
+        The rows (T, ...) of the T tokens, text after text, and their places. ``repad`` takes both; use ``places.plan``
+        with ``attnmask.attention`` on (1, H, T, D).
 
     Raises:
         ArgumentError: shapes or values that do not fit.
@@ -73,7 +73,7 @@ def unpad(x: Tensor, attention_mask: Any) -> tuple[Tensor, TokenPlaces]:
     [[7, 8, 0], [0, 0, 9]]
     """
     where = "unpad(x, attention_mask)"
-    tokens = tokens_of(attention_mask, where)
+    tokens = read_token_mask(attention_mask, where)
     if not isinstance(x, Tensor) or x.shape[:2] != tokens.shape:
         raise ArgumentError(
             f"x is {described(x)}, attention_mask {tuple(tokens.shape)}", where=where, fix="give (B, L, ...) and (B, L)"
@@ -89,17 +89,17 @@ def unpad(x: Tensor, attention_mask: Any) -> tuple[Tensor, TokenPlaces]:
 
 @public
 def repad(rows: Tensor, places: TokenPlaces) -> Tensor:
-    """Put tokens back where they stood, and 0 at padding.
+    """Put the tokens of ``unpad`` back to their places in the batch, with 0 at padding.
 
     Args:
-        rows: (T, ...), of any dtype and any axes after the first. Gradients flow.
-        places: what ``unpad`` returned.
+        rows: (T, ...), of any dtype and with any axes after the first. It is differentiable.
+        places: the second result of ``unpad``.
 
     Returns:
         (B, L, ...).
 
     Raises:
-        ArgumentError: other rows than there are tokens.
+        ArgumentError: the number of rows is not the number of tokens.
 
     Source: the ``pad_input`` of flash-attention's bert_padding.
     """

@@ -1,4 +1,4 @@
-"""The token weights of the model that is running, as its attention layers ask for them."""
+"""The token weights of the running model, from which its attention layers read the weights of their keys."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ WHERE = "weighted"
 
 @dataclass
 class LayerWeights:
-    """The weights of the tokens of a call.
+    """The token weights of one model call.
 
     Attributes:
-        values: (B, L). configs: ids of the configs of what reads the tokens, unlike a vision tower.
-        outer: the weights around these. tokens: the most that a layer has asked for, those in a cache among them.
-        paused: whether another model than theirs is running.
+        values: (B, L). configs: ids of the configs of the modules that read the tokens; a vision tower has another one.
+        outer: the weights of the enclosing ``weighted``. tokens: the largest number of tokens, including those in a
+            cache, for which a layer has read weights. paused: whether a model other than the weighted one is running.
     """
 
     values: Tensor
@@ -32,6 +32,7 @@ class LayerWeights:
     def check(self, tokens: int, batch: int) -> None:
         """Raise unless there is a weight for each token of the first call, and for each of its texts."""
         rows, length = self.values.shape
+        # Later calls read generated tokens, whose weight is 1.
         if not self.tokens and tokens > length:
             raise ArgumentError(
                 f"weights are of {length} tokens, the text has {tokens}",
@@ -47,10 +48,10 @@ class LayerWeights:
             )
 
     def check_used(self) -> None:
-        """Raise unless layers have asked for the weights, all of them."""
+        """Raise unless layers have read the weights of all tokens."""
         if not self.tokens:
             raise UnsupportedModelError(
-                "no layer of this model asked for the weights: they changed nothing",
+                "no layer of this model used the weights: they had no effect",
                 where=WHERE,
                 fix="its attention does not go through transformers' AttentionInterface",
             )
@@ -65,12 +66,12 @@ class LayerWeights:
 current_weights: ContextVar[LayerWeights | None] = ContextVar("attnmask_weights", default=None)
 
 
-def weights_of_keys(keys: range, tokens: int, batch: int, config: Any) -> Tensor | None:
-    """The weights of the keys at some positions, (B, K); 1 for those that came later; None where there are none.
+def current_key_weights(keys: range, tokens: int, batch: int, config: Any) -> Tensor | None:
+    """Return the weights of the keys at some positions, (B, K); None if no weights are set.
 
     Args:
-        keys: absolute positions. tokens: how many there are so far. batch: texts.
-        config: of what asks, None if it has none.
+        keys: absolute positions; those after the weighted tokens get the weight 1. tokens: number of tokens so far.
+        batch: number of texts. config: config of the calling module, or None.
     """
     current = current_weights.get()
     if current is None or current.paused or not (config is None or id(config) in current.configs):

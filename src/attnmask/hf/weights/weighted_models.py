@@ -1,4 +1,4 @@
-"""Weights of tokens in any model: how much each is attended to, in every layer."""
+"""Run a model with token weights, which scale the attention to each token in every layer."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ if TYPE_CHECKING:
 @contextmanager
 @public
 def weighted(model: PreTrainedModel, weights: ArrayLike | Tensor) -> Generator[None]:
-    """Run a model with weights of its tokens, in inference, in training and in generation.
+    """Run a model with token weights, in inference, training or generation.
 
-    Inside, the model runs under ``attn_implementation="attnmask"``, and in each layer the un-normalised attention to
-    token j is multiplied by its weight: 1 changes nothing, 0 masks the token, 2 is the token standing there twice at
-    one position. Tokens that are generated weigh 1. Gradients reach the weights. Pictures are seen as ever by the part
-    that looks at them; what it makes of them is tokens of the text.
+    Inside, the model runs under ``attn_implementation="attnmask"``, and each layer multiplies the unnormalised
+    attention to token j by its weight: 1 changes nothing, 0 masks the token, 2 is the same as the token occurring twice
+    at one position. Generated tokens have the weight 1. The weights are differentiable. In a multimodal model they
+    apply to the text model, where image features are tokens of the text, and not to the vision tower.
 
     Args:
-        model: of transformers, with any head; no encoder-decoder.
-        weights: 0 or more, (B, L) or (L,) for all, in the order of ``input_ids``: what ``token_weights`` returns for a
-            text, a list of numbers, an array of NumPy or a tensor.
+        model: a transformers model with any head, but no encoder-decoder.
+        weights: 0 or more, (B, L), or (L,) for all texts, in the order of ``input_ids``: the result of
+            ``token_weights``, a list of numbers, a NumPy array or a tensor.
 
     Raises:
-        UnsupportedModelError: an encoder-decoder, a decoder that is given an encoder's states, or a model of which no
-            layer asks for the weights.
-        ArgumentError: weights that are no finite numbers (B, L) or (L,), 0 or more, or do not fit what the model is
-            run on.
+        UnsupportedModelError: an encoder-decoder, a decoder with cross-attention to an encoder's states, or a model
+            whose layers do not use the weights.
+        ArgumentError: weights that are not finite numbers (B, L) or (L,), 0 or more, or do not fit the model's inputs.
 
     Source: attnmask; see ``attention(weights=)``.
 
@@ -58,12 +57,12 @@ def weighted(model: PreTrainedModel, weights: ArrayLike | Tensor) -> Generator[N
     True
     """
     inner = _check_model(model)
-    values = _values_of(weights, inner)
+    values = _weights_tensor(weights, inner)
     with under_attnmask(inner), ExitStack() as undo:
-        own = LayerWeights(values, _configs_of_text(inner), current_weights.get())
+        own = LayerWeights(values, _text_config_ids(inner), current_weights.get())
 
         def resume(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-            if current_weights.get() is own:  # and not those of another thread
+            if current_weights.get() is own:  # the hook also runs in other threads, which may have other weights
                 _check_one_text(kwargs)
                 own.paused = False
 
@@ -71,7 +70,8 @@ def weighted(model: PreTrainedModel, weights: ArrayLike | Tensor) -> Generator[N
             if current_weights.get() is own:
                 own.paused = shared
 
-        # The decoder asks under the config of its encoder; others make masks for generation outside of forward.
+        # An encoder of an encoder-decoder shares its config with the decoder, so weights are paused outside of its own
+        # forward. Other models build masks for generation outside of forward, so theirs must not be paused.
         own.paused = shared = bool(getattr(inner.config, "is_encoder_decoder", False))
         undo.callback(inner.register_forward_pre_hook(resume, with_kwargs=True).remove)
         undo.callback(inner.register_forward_hook(pause, always_call=True).remove)
@@ -83,19 +83,19 @@ def weighted(model: PreTrainedModel, weights: ArrayLike | Tensor) -> Generator[N
 
 @public
 def accept_weights(model: PreTrainedModel) -> ExitStack:
-    """Let a model take ``weights=`` in its batches, beside input_ids: (B, L), as ``weighted`` takes them.
+    """Make a model accept ``weights=`` (B, L) in its batches, as ``weighted`` takes them.
 
-    The model is put under ``attn_implementation="attnmask"``. A batch without weights runs as ever.
+    The model is set to ``attn_implementation="attnmask"``. A batch without weights runs without weights.
 
     Args:
-        model: of transformers, with any head; no encoder-decoder.
+        model: a transformers model with any head, but no encoder-decoder.
 
     Returns:
-        What undoes it on ``close()``, but for the attention implementation.
+        An ExitStack whose ``close()`` undoes the change, except for the attention implementation.
 
     Raises:
-        UnsupportedModelError: an encoder-decoder; when run, a decoder that is given an encoder's states, or a model of
-            which no layer asks for the weights.
+        UnsupportedModelError: an encoder-decoder; when run, a decoder with cross-attention to an encoder's states, or a
+            model whose layers do not use the weights.
         ArgumentError: when run, weights that do not fit the batch.
 
     Source: attnmask.
@@ -110,7 +110,7 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
         weights = kwargs.pop("weights", None)
         if weights is not None:
             _check_one_text(kwargs)
-            own = LayerWeights(_values_of(weights, inner), _configs_of_text(inner), current_weights.get())
+            own = LayerWeights(_weights_tensor(weights, inner), _text_config_ids(inner), current_weights.get())
             running.set(own)
             current_weights.set(own)
         return args, kwargs
@@ -120,7 +120,7 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
         if own is not None:
             running.set(None)
             current_weights.set(own.outer)
-            if output is not None:  # the hook is called after an error too
+            if output is not None:  # always_call=True: after an error in forward there is no output
                 own.check_used()
 
     undo = ExitStack()
@@ -129,8 +129,8 @@ def accept_weights(model: PreTrainedModel) -> ExitStack:
     return undo
 
 
-def _values_of(weights: Any, model: PreTrainedModel) -> Tensor:
-    """Weights as a tensor (B, L); each attention checks that they are finite and 0 or more."""
+def _weights_tensor(weights: Any, model: PreTrainedModel) -> Tensor:
+    """Convert weights to a tensor (B, L); each attention call checks that they are finite and 0 or more."""
     kind = type(weights).__name__
     fix = "give floating-point numbers (B, L), or (L,) for all texts, such as token_weights returns"
     try:
@@ -144,19 +144,19 @@ def _values_of(weights: Any, model: PreTrainedModel) -> Tensor:
     return values if values.ndim == 2 else values[None]
 
 
-def _configs_of_text(model: PreTrainedModel) -> frozenset[int]:
-    """The ids of the configs under which a model reads tokens."""
+def _text_config_ids(model: PreTrainedModel) -> frozenset[int]:
+    """Return the ids of the configs of the modules that read tokens, those with the class of the text config."""
     text = model.config.get_text_config()
     others = (module.config for module in model.modules() if hasattr(module, "config"))
     return frozenset(id(config) for config in (text, *others) if type(config) is type(text))
 
 
 def _check_model(model: Any) -> PreTrainedModel:
-    """The model of transformers in what is given, if it reads one text."""
+    """Return the transformers model, unwrapped from PEFT; refuse encoder-decoders."""
     model = transformers_model(model, f"{WHERE}(model)")
     if "decoder_input_ids" in inspect.signature(model.forward).parameters:
         raise UnsupportedModelError(
-            f"{type(model).__name__} has two texts, and weights are of one",
+            f"{type(model).__name__} reads two texts, and weights apply to one",
             where=WHERE,
             fix="weigh its encoder alone, model.get_encoder()",
         )
@@ -166,7 +166,7 @@ def _check_model(model: Any) -> PreTrainedModel:
 def _check_one_text(kwargs: dict[str, Any]) -> None:
     if kwargs.get("encoder_hidden_states") is not None:
         raise UnsupportedModelError(
-            "the model attends to an encoder's states too (encoder_hidden_states), and weights are of one text",
+            "the model also attends to an encoder's states (encoder_hidden_states), and weights apply to one text",
             where=WHERE,
             fix="weigh the encoder that made them, or mask its tokens with encoder_attention_mask",
         )

@@ -1,4 +1,4 @@
-"""Weights of tokens from weights of words: caring more, or less, about what a text says."""
+"""Convert weights of words and phrases to weights of the tokens of a text."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ Offsets = Sequence[tuple[int, int]]
 def token_weights(
     tokenizer: PreTrainedTokenizerBase, text: str, words: Mapping[str, float], *, max_length: int | None = None
 ) -> NDArray[np.float32]:
-    """The weight of each token of a text, from weights of words and phrases.
+    """Return the weight of each token of a text, from weights of words and phrases.
 
-    Every occurrence counts, in any case, where it is not part of a longer word; scripts written without spaces need
-    no such border. Spaces inside a phrase stand for any run of spaces. Where occurrences overlap the longest wins.
-    All pieces of a word get its weight; a token that holds pieces of two gets the larger.
+    Every occurrence of a word counts, in upper or lower case, unless it is part of a longer word; scripts written
+    without spaces have no such restriction. A space inside a phrase matches any whitespace. Of overlapping occurrences
+    the longest counts. All tokens of a word get its weight; a token that spans two words gets the larger weight.
 
     Args:
         tokenizer: a fast tokenizer.
         text: the text.
-        words: by word or phrase its weight, finite and 0 or more.
-        max_length: number of tokens at which the text is cut, as ``encode`` cuts it; uncut if left out.
+        words: weights by word or phrase, finite and 0 or more.
+        max_length: number of tokens at which the text is cut, as in ``encode``; not cut if left out.
 
     Returns:
-        float32 (L,), one for each token of ``tokenizer(text)``; 1 for special tokens and all other words.
+        float32 (L,), one weight per token of ``tokenizer(text)``; 1 for special tokens and all other words.
 
     Raises:
-        ArgumentError: a slow tokenizer, or unusable words or weights.
+        ArgumentError: a slow tokenizer, or invalid words or weights.
 
     Warns:
-        WordNotFoundWarning: words that no token belongs to.
+        WordNotFoundWarning: no token belongs to some of the words.
 
     Source: attnmask; see ``attention(weights=)`` for what a weight does.
 
@@ -69,10 +69,10 @@ def token_weights(
 
 
 class Weighting:
-    """Words with weights, checked once and applied to many texts.
+    """Weights of words, checked once and applied to many texts.
 
     Args:
-        tokenizer: a fast tokenizer. words: by word or phrase its weight.
+        tokenizer: a fast tokenizer. words: weights by word or phrase.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, words: Mapping[str, float]) -> None:
@@ -82,12 +82,16 @@ class Weighting:
         self._found: set[str] = set()
 
     def of(self, text: str, offsets: Offsets) -> NDArray[np.float32]:
-        """float32 (L,), the weight of each token, from the characters (start, stop) that it stands for."""
+        """Return the weight of each token, float32 (L,).
+
+        Args:
+            text: the text. offsets: characters (start, stop) of each token.
+        """
         weights = np.ones(len(offsets), dtype=np.float32)
         starts, stops = np.array(offsets, dtype=np.int64).reshape(-1, 2).T
         set_before = np.zeros(len(offsets), dtype=bool)
         for word, start, stop in self._occurrences(text):
-            # Tokens of no character, such as special ones, belong to no word.
+            # Special tokens have the empty range (0, 0) of characters, and belong to no word.
             own = (starts < stop) & (stops > start) & (stops > starts)
             weight = self._weights[word]
             weights[own] = np.where(set_before[own], np.maximum(weights[own], weight), weight)
@@ -97,7 +101,7 @@ class Weighting:
         return weights
 
     def warn_of_words_not_found(self) -> None:
-        """Warn of the words that no token of any text so far belongs to."""
+        """Warn of words that occurred in none of the texts so far."""
         missing = [word for word in self._weights if word not in self._found]
         if missing:
             warn_caller(WordNotFoundWarning(missing))
@@ -117,18 +121,18 @@ class Weighting:
 
 
 def _pattern(word: str) -> re.Pattern[str]:
-    # The lookahead finds occurrences that begin inside another one too.
+    # A lookahead matches without consuming, so that overlapping occurrences are found too.
     phrase = r"\s+".join(map(re.escape, word.split()))
     return re.compile(f"(?=({phrase}))", re.IGNORECASE)
 
 
 def _joins(text: str, at: int) -> bool:
-    """Whether the characters before and after a place belong to one word."""
+    """Return whether the characters before and after an index belong to one word."""
     return 0 < at < len(text) and _in_word(text[at - 1]) and _in_word(text[at])
 
 
 def _in_word(character: str) -> bool:
-    # Wide characters, as of Chinese and Japanese, follow each other without spaces between words.
+    # Wide characters, such as Chinese and Japanese ones, are written without spaces between words.
     spaced = unicodedata.east_asian_width(character) not in "WF"
     return spaced and (character == "_" or unicodedata.category(character)[0] in "LMN")
 
@@ -146,7 +150,7 @@ def _check(tokenizer: PreTrainedTokenizerBase, words: Mapping[str, float]) -> No
     seen: dict[str, str] = {}
     for word, weight in words.items():
         if not isinstance(word, str) or not word.split():
-            raise ArgumentError(f"{word!r} is no word", where=where, fix="give words or phrases")
+            raise ArgumentError(f"{word!r} is not a word", where=where, fix="give words or phrases")
         number = isinstance(weight, float | np.floating) or is_whole(weight)
         if not number or not math.isfinite(weight) or weight < 0:
             raise ArgumentError(f"the weight of {word!r} is {weight!r}", where=where, fix="give a number, 0 or more")

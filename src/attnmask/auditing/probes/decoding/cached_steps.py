@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attnmask.auditing.measure.differences import Comparison, rows_of
-from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.measure.differences import Comparison, output_rows
+from attnmask.auditing.measure.probe_context import ProbeContext
 from attnmask.auditing.report.verdict import Finding
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject
+from attnmask.auditing.subject.audited_model import ModelKind, Run, Subject
 from attnmask.auditing.subject.probe_inputs import padded
 
 NAME = "cache disagrees"
 WHAT = "through a cache the outputs differ from those of one forward pass"
 
 
-def applies(context: Context) -> str:
+def applies(context: ProbeContext) -> str:
     """Why the probe does not apply; empty if it does."""
     subject = context.subject
     if subject.is_pooled:
         return "the model gives no output for every token"
-    if subject.kind is not Kind.CAUSAL or "past_key_values" not in subject.takes:
+    if subject.kind is not ModelKind.CAUSAL or "past_key_values" not in subject.takes:
         return "the model has no cache that is known here"
     return ""
 
 
-def run(context: Context) -> Iterator[Finding]:
+def run(context: ProbeContext) -> Iterator[Finding]:
     """A prompt shorter than any window, then token by token; in three chunks; and at once, with and without a cache."""
     subject = context.subject
     for implementation in subject.implementations:
@@ -38,7 +38,7 @@ def run(context: Context) -> Iterator[Finding]:
 
 
 def _compared(
-    context: Context, subject: Subject, implementation: str, way: str, chunks: tuple[int, ...], side: str
+    context: ProbeContext, subject: Subject, implementation: str, way: str, chunks: tuple[int, ...], side: str
 ) -> Finding:
     batch = padded(subject, "left", 2, None, "given")
     item = batch.item if side == "left" else 0
@@ -48,4 +48,4 @@ def _compared(
     if not chunks:
         one, other = (Run(inputs | {"use_cache": use}, implementation) for use in (False, True))
     cell = {"implementation": implementation, "queries": way, "padding": side}
-    return context.compare(NAME, Comparison.at(one, other, rows_of(subject, item, places)), cell, WHAT)
+    return context.compare(NAME, Comparison.at(one, other, output_rows(subject, item, places)), cell, WHAT)

@@ -1,4 +1,4 @@
-"""What a model was called with before must not change what it gives: no mask may be kept from another batch."""
+"""Earlier calls of a model must not change its outputs: it must not keep a mask from another batch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from attnmask.auditing.measure.differences import again_within, difference, rows_of
-from attnmask.auditing.measure.probe_context import NEVER_FINITE, Context
-from attnmask.auditing.report.reproduction import after_script
+from attnmask.auditing.measure.differences import difference, output_rows, repeat_tolerance
+from attnmask.auditing.measure.probe_context import NEVER_FINITE, ProbeContext
+from attnmask.auditing.report.reproduction import earlier_calls_script
 from attnmask.auditing.report.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.auditing.subject.audited_model import Run, Subject
-from attnmask.auditing.subject.fresh_copy import never_called
+from attnmask.auditing.subject.fresh_copy import uncalled_copy
 from attnmask.auditing.subject.probe_inputs import alone, padded
 
 NAME = "earlier calls matter"
@@ -20,30 +20,30 @@ WHAT = "a batch gives something else after another one than in a model that was 
 KEPT = "something of an earlier call is kept, such as its mask"
 
 
-def applies(context: Context) -> str:
+def applies(context: ProbeContext) -> str:
     """Why the probe does not apply; empty if it does."""
     return ""
 
 
-def run(context: Context) -> Iterator[Finding]:
-    """Behind a batch of the same shape that is padded otherwise, and behind a shorter text.
+def run(context: ProbeContext) -> Iterator[Finding]:
+    """Run a batch after one of the same shape with other padding, and after a shorter text.
 
-    What is kept would explain every other finding: from here on each call begins anew.
+    State from earlier calls would cause findings in every other probe, so the model is then reset before each call.
     """
     subject = context.subject
     earlier = {"another padding": padded(subject, "left", seed=3).inputs, "a shorter text": alone(subject)}
     for implementation in subject.implementations:
         for name, inputs in earlier.items():
-            found = _after(subject, implementation, name, inputs)
-            subject.keeps |= found.verdict is Verdict.BUG
+            found = _compare_after(subject, implementation, name, inputs)
+            subject.keeps_state |= found.verdict is Verdict.BUG
             yield found
 
 
-def _after(subject: Subject, implementation: str, name: str, earlier: Mapping[str, Any]) -> Finding:
+def _compare_after(subject: Subject, implementation: str, name: str, earlier: Mapping[str, Any]) -> Finding:
     batch, cell = padded(subject, "right"), {"after": name, "implementation": implementation}
     run = Run(batch.inputs, implementation)
-    rows = [*rows_of(subject, 0, range(subject.length)), *rows_of(subject, batch.item, batch.places)]
-    used, fresh, another = (_fresh(subject) for _ in range(3))
+    rows = [*output_rows(subject, 0, range(subject.length)), *output_rows(subject, batch.item, batch.places)]
+    used, fresh, another = (_uncalled_subject(subject) for _ in range(3))
     try:
         used.run(Run(earlier, implementation))
         left, right, again = (one.run(run) for one in (used, fresh, another))
@@ -52,13 +52,13 @@ def _after(subject: Subject, implementation: str, name: str, earlier: Mapping[st
     number, chance = (difference(one, right, rows, rows) for one in (left, again))
     if chance == math.inf:
         return Finding(NAME, Verdict.COULD_NOT_RUN, NEVER_FINITE, cell)
-    limit = again_within(chance)
+    limit = repeat_tolerance(chance)
     if not number > limit:
         return Finding(NAME, Verdict.OK, WHAT, cell, number, limit)
-    script = after_script(subject, implementation, [earlier, batch.inputs], rows)
+    script = earlier_calls_script(subject, implementation, [earlier, batch.inputs], rows)
     return Finding(NAME, Verdict.BUG, WHAT, cell, number, limit, cause=KEPT, script=script)
 
 
-def _fresh(subject: Subject) -> Subject:
+def _uncalled_subject(subject: Subject) -> Subject:
     assert subject.original is not None
-    return replace(subject, model=never_called(subject.original, subject.model))
+    return replace(subject, model=uncalled_copy(subject.original, subject.model))

@@ -1,4 +1,4 @@
-"""A text padded on the left must be continued as it is alone, and alone with a cache as without."""
+"""Generation must give the same scores for a left-padded text as for the text alone, and with as without a cache."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnmask.auditing.expected.token_mixers import beside_attention
+from attnmask.auditing.expected.token_mixers import mixing_beside_attention
 from attnmask.auditing.measure.differences import difference
-from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.measure.probe_context import ProbeContext
 from attnmask.auditing.report.reproduction import forward_script, generation_script
 from attnmask.auditing.report.verdict import Finding, Verdict
 from attnmask.auditing.subject.absolute_positions import SHIFTED, padded_and_alone
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject, plain_inputs
+from attnmask.auditing.subject.audited_model import ModelKind, Run, Subject, plain_inputs
 from attnmask.auditing.subject.probe_inputs import alone, padded
 
 NAME = "generation disagrees"
@@ -29,90 +29,92 @@ Options = Mapping[str, Any]
 Comparable = tuple[Callable[[], tuple[Tensor, Tensor]], str]
 
 
-def applies(context: Context) -> str:
+def applies(context: ProbeContext) -> str:
     """Why the probe does not apply; empty if it does."""
     subject = context.subject
     can = getattr(subject.model, "can_generate", None)
-    if subject.kind is Kind.BIDIRECTIONAL or can is None or not can() or subject.is_pooled:
+    if subject.kind is ModelKind.BIDIRECTIONAL or can is None or not can() or subject.is_pooled:
         return "the model does not generate"
     return "" if "attention_mask" in subject.takes else "the model takes no attention_mask"
 
 
-def run(context: Context) -> Iterator[Finding]:
+def run(context: ProbeContext) -> Iterator[Finding]:
     """Greedy, with a cache and without, and the one against the other; for an encoder-decoder padded on the right."""
     for implementation in context.subject.implementations:
         for options in (CACHE, WITHOUT):
             yield _judged(context, implementation, options)
-        yield from _of_one_text(context, implementation)
+        yield from _compare_caches(context, implementation)
 
 
-def _judged(context: Context, implementation: str, options: Options) -> Finding:
+def _judged(context: ProbeContext, implementation: str, options: Options) -> Finding:
     subject = context.subject
-    side = "right" if subject.kind is Kind.ENCODER_DECODER else "left"
+    side = "right" if subject.kind is ModelKind.ENCODER_DECODER else "left"
     cell = {"padding": side, "implementation": implementation, "cache": "yes" if options is CACHE else "no"}
     subject.use(implementation)
     batch, own = (_prompts(subject, inputs) for inputs in (padded(subject, side, 2).inputs, alone(subject)))
     try:
-        together, by_itself = (scores_of(subject, inputs, options) for inputs in (batch, own))
-        scale = context.scale(implementation)
+        together, by_itself = (generated_scores(subject, inputs, options) for inputs in (batch, own))
+        sensitivity = context.sensitivity(implementation)
     except Exception as error:  # generate has requirements of its own
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
     steps = range(min(together.shape[1], by_itself.shape[1]))
     number = difference(together, by_itself, [(1, i) for i in steps], [(0, i) for i in steps])
-    measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
-    verdict = scale.verdict(number)
+    measured: dict[str, Any] = {"number": number, "threshold": sensitivity.threshold, "power": sensitivity.power}
+    verdict = sensitivity.verdict(number)
     if verdict is not Verdict.BUG:
         return Finding(NAME, verdict, WHAT, cell, **measured)
-    if side == "left" and "position_ids" not in subject.takes and context.shifts(implementation):
+    if side == "left" and "position_ids" not in subject.takes and context.shifts_positions(implementation):
         return Finding(NAME, Verdict.BY_DESIGN, WHAT, cell, **measured, cause=SHIFTED)
     comparison, _ = padded_and_alone(subject, side, implementation, 2, "given")
-    if comparison.measured(subject) > scale.threshold:
+    if comparison.measured(subject) > sensitivity.threshold:
         return Finding(NAME, Verdict.NOT_APPLICABLE, "the outputs of one forward pass differ already", cell)
     script = generation_script(subject, implementation, [(batch, options, 1), (own, options, 0)], TOKENS)
     return Finding(NAME, verdict, WHAT, cell, **measured, script=script)
 
 
-def _of_one_text(context: Context, implementation: str) -> Iterator[Finding]:
-    """A prompt longer than any window, whose cache drops keys: beside other caches, and one forward pass."""
+def _compare_caches(context: ProbeContext, implementation: str) -> Iterator[Finding]:
+    """Compare caches with each other and with one forward pass, on a prompt longer than any window."""
     subject = context.subject
     subject.use(implementation)
     own = _prompts(subject, plain_inputs(subject))
 
     @cache
     def usual() -> Tensor:
-        return scores_of(subject, own, CACHE)
+        return generated_scores(subject, own, CACHE)
 
     def by(options: Options) -> Comparable:
         script = generation_script(subject, implementation, [(own, CACHE, 0), (own, options, 0)], TOKENS)
-        return lambda: (usual(), scores_of(subject, own, options)), script
+        return lambda: (usual(), generated_scores(subject, own, options)), script
 
     def at_once() -> tuple[Tensor, Tensor]:
         return usual()[:, :1], subject.run(Run(own, implementation))[:, -1:]
 
-    yield _same(context, implementation, "yes against no", CACHED, by(WITHOUT))
+    yield _judge_equal_scores(context, implementation, "yes against no", CACHED, by(WITHOUT))
     if implementation == subject.implementations[0] and getattr(subject.model, "_can_compile_fullgraph", False):
-        yield _same(context, implementation, "growing against static", STATIC_DIFFERS, by(STATIC))
-    if subject.kind is Kind.CAUSAL and subject.output == "logits":
+        yield _judge_equal_scores(context, implementation, "growing against static", STATIC_DIFFERS, by(STATIC))
+    if subject.kind is ModelKind.CAUSAL and subject.output == "logits":
         script = forward_script(subject, implementation, own)
-        yield _same(context, implementation, "generate against forward", FORWARD, (at_once, script))
+        yield _judge_equal_scores(context, implementation, "generate against forward", FORWARD, (at_once, script))
 
 
-def _same(context: Context, implementation: str, of: str, what: str, comparable: Comparable) -> Finding:
-    """Scores of the same text, (1, steps, V), that must not differ."""
+def _judge_equal_scores(
+    context: ProbeContext, implementation: str, of: str, what: str, comparable: Comparable
+) -> Finding:
+    """Judge two sets of scores of the same text, (1, steps, V), that must be equal."""
     sides, script = comparable
     cell = {"implementation": implementation, "cache": of}
     try:
         one, other = sides()
-        scale = context.scale(implementation)
+        sensitivity = context.sensitivity(implementation)
     except Exception as error:  # as above
         return Finding(NAME, Verdict.COULD_NOT_RUN, f"{type(error).__name__}: {str(error)[:120]}", cell)
     rows = [(0, i) for i in range(one.shape[1])]
     number = difference(one, other, rows, rows)
-    measured: dict[str, Any] = {"number": number, "threshold": scale.threshold, "power": scale.power}
-    verdict = scale.verdict(number)
+    measured: dict[str, Any] = {"number": number, "threshold": sensitivity.threshold, "power": sensitivity.power}
+    verdict = sensitivity.verdict(number)
     if verdict is not Verdict.BUG:
         return Finding(NAME, verdict, what, cell, **measured)
-    if beside := beside_attention(context.subject, padded=False):
+    if beside := mixing_beside_attention(context.subject, padded=False):
         return Finding(NAME, Verdict.BY_DESIGN, what, cell, **measured, cause=beside)
     return Finding(NAME, verdict, what, cell, **measured, script=script)
 
@@ -122,7 +124,7 @@ def _prompts(subject: Subject, inputs: dict[str, Any]) -> dict[str, Tensor]:
     return {name: inputs[name] for name in ("input_ids", "attention_mask", *types)}
 
 
-def scores_of(subject: Subject, inputs: dict[str, Tensor], options: Options) -> Tensor:
+def generated_scores(subject: Subject, inputs: dict[str, Tensor], options: Options) -> Tensor:
     """Scores of the tokens that are generated, (B, steps, V): those of the first text decide nothing for the second."""
     model: Any = subject.model
     found = model.generate(

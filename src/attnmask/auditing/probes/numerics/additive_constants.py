@@ -12,47 +12,47 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnmask.auditing.measure.differences import Comparison, rows_of, scale_of
-from attnmask.auditing.measure.probe_context import Context
-from attnmask.auditing.report.reproduction import refused_script, script_of
+from attnmask.auditing.measure.differences import Comparison, measure_sensitivity, output_rows
+from attnmask.auditing.measure.probe_context import ProbeContext
+from attnmask.auditing.report.reproduction import comparison_script, refused_script
 from attnmask.auditing.report.verdict import CouldNotRunError, Finding, Verdict
 from attnmask.auditing.subject.audited_model import Run, Subject
-from attnmask.auditing.subject.probe_inputs import Padded, alone, padded
+from attnmask.auditing.subject.probe_inputs import PaddedBatch, alone, padded
 
 NAME = "additive constant"
 OVERFLOW = "in half precision a padded batch gives NaN or infinity where the text alone gives numbers"
 RAISES = "a constant does not fit into half precision, and the model raises"
 SMALL = "with large scores padding is attended to: the additive constant is too small"
-# Scores grow by its square: -1e4 shows, -1e9 does not.
-LOUDER = 60.0
+# Factor of the query and key weights; scores grow by its square, so that -1e4 is too small to mask, and -1e9 is not.
+WEIGHT_FACTOR = 60.0
 QUERIES_AND_KEYS = re.compile(
     r"(?i)(^|[._])(q|k|query|key|[qk]_(proj|lin)|to_(q|k|qkv)|w[qk]|w?qkv(_proj)?|query_key_value|c_attn|in_proj)[._]"
 )
-# Where no name tells them: what is normalised goes into queries and keys, and else what is embedded.
-FEEDING = ("norm", "embedding")
+# If no parameter is named as a query or key weight, scale the norms that feed them, or else the embeddings.
+BEFORE_SCORES = ("norm", "embedding")
 
 
-def applies(context: Context) -> str:
+def applies(context: ProbeContext) -> str:
     """Why the probe does not apply; empty if it does."""
     return "" if "attention_mask" in context.subject.takes else "the model takes no attention_mask"
 
 
-def run(context: Context) -> Iterator[Finding]:
+def run(context: ProbeContext) -> Iterator[Finding]:
     """Each implementation in float16 and bfloat16, and with scores of thousands."""
     for implementation in context.subject.implementations:
         for dtype in (torch.float16, torch.bfloat16):
             for side in ("right", "left"):
-                yield _half(context, implementation, dtype, side)
-        yield _loud(context, implementation)
+                yield _in_half_precision(context, implementation, dtype, side)
+        yield _with_large_scores(context, implementation)
 
 
-def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) -> Finding:
+def _in_half_precision(context: ProbeContext, implementation: str, dtype: torch.dtype, side: str) -> Finding:
     name = str(dtype).removeprefix("torch.")
     subject = replace(context.subject, model=copy.deepcopy(context.subject.model).to(dtype))
     subject.source = (*subject.source, f"model.to(torch.{name})")
     batch = padded(subject, side, 2, None, "given")
     cell = {"padding": side, "implementation": implementation, "dtype": name}
-    rows, base = rows_of(subject, batch.item, batch.places), None
+    rows, base = output_rows(subject, batch.item, batch.places), None
     try:
         base = subject.run(Run(alone(subject, "given"), implementation))
         out = subject.run(Run(batch.inputs, implementation))
@@ -70,7 +70,7 @@ def _half(context: Context, implementation: str, dtype: torch.dtype, side: str) 
     )  # fmt: skip
     return Finding(
         NAME, Verdict.BUG, OVERFLOW, cell, float("inf"), 0.0, cause="sums of masks overflow",
-        script=script_of(subject, comparison),
+        script=comparison_script(subject, comparison),
     )  # fmt: skip
 
 
@@ -83,50 +83,50 @@ def _refused(subject: Subject, run: Run, cell: dict[str, str], why: str, alone_r
     return Finding(NAME, Verdict.BUG, RAISES, cell, cause=why, script=refused_script(subject, run))
 
 
-def _is_finite(out: Tensor, batch: Padded) -> bool:
+def _is_finite(out: Tensor, batch: PaddedBatch) -> bool:
     """Whether the outputs of the tokens are."""
     places = [place for place in batch.places if place < out.shape[1]] or [0]
     return bool(torch.isfinite(out[batch.item, places]).all())
 
 
-def _loud(context: Context, implementation: str) -> Finding:
+def _with_large_scores(context: ProbeContext, implementation: str) -> Finding:
     subject = context.subject
     left, right = (padded(subject, "left", 2, content, "given") for content in (21, 22))
-    rows = rows_of(subject, left.item, left.places)
+    rows = output_rows(subject, left.item, left.places)
     comparison = Comparison.at(Run(left.inputs, implementation), Run(right.inputs, implementation), rows)
     cell = {"scores": "large", "implementation": implementation}
-    if not _loud_parameters(subject.model):
+    if not _score_parameters(subject.model):
         return Finding(NAME, Verdict.NO_POWER, "nothing is known that would make its scores large", cell)
-    with _louder(subject.model):
+    with scaled_qk(subject.model):
         try:
-            scale = scale_of(subject, implementation)
+            sensitivity = measure_sensitivity(subject, implementation)
         except CouldNotRunError as error:
             return Finding(NAME, Verdict.COULD_NOT_RUN, str(error), cell)
-        finding = context.compare(NAME, comparison, cell, SMALL, scale=scale)
+        finding = context.compare(NAME, comparison, cell, SMALL, sensitivity=sensitivity)
     if finding.verdict is not Verdict.BUG:
         return finding
     # The same batch under usual scores: a leak that shows there has another cause, and its own probe.
     if context.compare(NAME, comparison, cell, SMALL).verdict is Verdict.BUG:
         return replace(finding, verdict=Verdict.NOT_APPLICABLE, what="padding leaks under usual scores already")
-    if context.first_layer(Run(left.inputs, implementation), lambda call: call.behind):
+    if context.first_layer(Run(left.inputs, implementation), lambda call: call.masked_after_softmax):
         return replace(finding, verdict=Verdict.NOT_APPLICABLE, what="masks come behind the softmax, none is added")
     lines = finding.script.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("def run"))
     return replace(
         finding,
         cause="the additive constant is too small",
-        script="\n".join(lines[:at] + _lines(subject.model) + lines[at:]),
+        script="\n".join(lines[:at] + _scaling_lines(subject.model) + lines[at:]),
     )
 
 
-def _loud_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """What makes scores large: the weights of queries and keys, or what feeds them."""
+def _score_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that scale the scores: weights of queries and keys, or of the modules before them."""
     own = [p for name, p in model.named_parameters() if QUERIES_AND_KEYS.search(name)]
-    return own or [module.weight for module in _feeding(model)]
+    return own or [module.weight for module in _modules_before_scores(model)]
 
 
-def _feeding(model: nn.Module) -> list[Any]:
-    for kind in FEEDING:
+def _modules_before_scores(model: nn.Module) -> list[Any]:
+    for kind in BEFORE_SCORES:
         found = [module for module in model.modules() if kind in type(module).__name__.lower()]
         weighted = [module for module in found if isinstance(getattr(module, "weight", None), nn.Parameter)]
         if weighted:
@@ -134,28 +134,28 @@ def _feeding(model: nn.Module) -> list[Any]:
     return []
 
 
-def _lines(model: nn.Module) -> list[str]:
-    """The same in a script."""
+def _scaling_lines(model: nn.Module) -> list[str]:
+    """Return the lines of a script that scale the same parameters."""
     if any(QUERIES_AND_KEYS.search(name) for name, _ in model.named_parameters()):
         return [
             "import re",
             "for name, p in model.named_parameters():",
-            f"    if re.search(r'{QUERIES_AND_KEYS.pattern}', name): p.data *= {LOUDER}",
+            f"    if re.search(r'{QUERIES_AND_KEYS.pattern}', name): p.data *= {WEIGHT_FACTOR}",
         ]
-    kinds = sorted({type(module).__name__ for module in _feeding(model)})
+    kinds = sorted({type(module).__name__ for module in _modules_before_scores(model)})
     return [
         "for module in model.modules():",
-        f"    if type(module).__name__ in {kinds}: module.weight.data *= {LOUDER}",
+        f"    if type(module).__name__ in {kinds}: module.weight.data *= {WEIGHT_FACTOR}",
     ]
 
 
 @contextmanager
-def _louder(model: nn.Module) -> Generator[None]:
-    own = _loud_parameters(model)
+def scaled_qk(model: nn.Module) -> Generator[None]:
+    own = _score_parameters(model)
     before = [p.detach().clone() for p in own]
     with torch.no_grad():
         for p in own:
-            p.mul_(LOUDER)
+            p.mul_(WEIGHT_FACTOR)
     try:
         yield
     finally:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from attnmask.auditing.measure.differences import Comparison, rows_of
-from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.measure.differences import Comparison, output_rows
+from attnmask.auditing.measure.probe_context import ProbeContext
 from attnmask.auditing.report.verdict import Finding, Verdict
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject
-from attnmask.auditing.subject.probe_inputs import Padded, padded
+from attnmask.auditing.subject.audited_model import ModelKind, Run, Subject
+from attnmask.auditing.subject.probe_inputs import PaddedBatch, padded
 
 NAME = "mask misread"
 WHAT = "a mask of another type is taken for something else"
@@ -21,26 +21,26 @@ SAME_MEANING = ("bool", "float 0 and 1")
 TYPES = ("bool", "float 0 and 1", "additive", "bool (B, 1, L, L)", "one token short")
 
 
-def applies(context: Context) -> str:
+def applies(context: ProbeContext) -> str:
     """Why the probe does not apply; empty if it does."""
     if "attention_mask" not in context.subject.takes:
         return "the model takes no attention_mask"
-    return "four axes mean other things there" if context.subject.kind is Kind.ENCODER_DECODER else ""
+    return "four axes mean other things there" if context.subject.kind is ModelKind.ENCODER_DECODER else ""
 
 
-def run(context: Context) -> Iterator[Finding]:
+def run(context: ProbeContext) -> Iterator[Finding]:
     """Each type, on a text padded on the right and, in a causal model, on the left."""
-    side = "left" if context.subject.kind is Kind.CAUSAL else "right"
+    side = "left" if context.subject.kind is ModelKind.CAUSAL else "right"
     for implementation in context.subject.implementations:
         for name in TYPES:
             yield _compared(context, implementation, name, side)
 
 
-def _compared(context: Context, implementation: str, name: str, side: str) -> Finding:
+def _compared(context: ProbeContext, implementation: str, name: str, side: str) -> Finding:
     subject = context.subject
     batch = padded(subject, side, 2, None, "given")
     given = batch.inputs | {"attention_mask": _typed(name, subject, batch)}
-    rows = rows_of(subject, batch.item, batch.places)
+    rows = output_rows(subject, batch.item, batch.places)
     comparison = Comparison.at(Run(batch.inputs, implementation), Run(given, implementation), rows)
     finding = context.compare(NAME, comparison, {"mask": name, "implementation": implementation}, WHAT)
     if finding.verdict is Verdict.COULD_NOT_RUN:
@@ -51,7 +51,7 @@ def _compared(context: Context, implementation: str, name: str, side: str) -> Fi
     return finding
 
 
-def _typed(name: str, subject: Subject, batch: Padded) -> Tensor:
+def _typed(name: str, subject: Subject, batch: PaddedBatch) -> Tensor:
     tokens = batch.tokens
     if name == "bool":
         return tokens
@@ -63,4 +63,4 @@ def _typed(name: str, subject: Subject, batch: Padded) -> Tensor:
         return tokens[:, 1:].long()
     length = tokens.shape[1]
     attends = tokens[:, None, None, :].expand(-1, 1, length, length)
-    return attends.tril() if subject.kind is Kind.CAUSAL else attends
+    return attends.tril() if subject.kind is ModelKind.CAUSAL else attends

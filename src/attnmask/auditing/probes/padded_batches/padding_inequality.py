@@ -1,34 +1,34 @@
-"""A text must give the same alone as in a padded batch."""
+"""A text must give the same outputs alone as in a padded batch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from attnmask.auditing.expected.batch_consistency import unless_batches_differ
-from attnmask.auditing.expected.declared_masks import counts_from_the_row
-from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.expected.batch_consistency import mark_inconsistent_batches
+from attnmask.auditing.expected.declared_masks import depends_on_row_start
+from attnmask.auditing.measure.probe_context import ProbeContext
 from attnmask.auditing.report.verdict import Finding, Verdict
-from attnmask.auditing.subject.absolute_positions import SHIFTED, is_shift, padded_and_alone
+from attnmask.auditing.subject.absolute_positions import SHIFTED, is_position_shift, padded_and_alone
 
 NAME = "padding inequality"
-WHAT = "a text gives something else in a padded batch than alone"
+WHAT = "a text gives different outputs in a padded batch than alone"
 FROM_THE_ROW = "the declared mask counts from the start of the row, not from the first token"
 
 
-def applies(context: Context) -> str:
+def applies(context: ProbeContext) -> str:
     """Why the probe does not apply; empty if it does."""
     if context.subject.is_pooled:
         return "the model gives no output for every token"
     return "" if "attention_mask" in context.subject.takes else "the model takes no attention_mask"
 
 
-def run(context: Context) -> Iterator[Finding]:
+def run(context: ProbeContext) -> Iterator[Finding]:
     """Right and left, with default positions and with those that a user would give."""
-    yield from unless_batches_differ(_cells(context))
+    yield from mark_inconsistent_batches(_cells(context))
 
 
-def _cells(context: Context) -> Iterator[Finding]:
+def _cells(context: ProbeContext) -> Iterator[Finding]:
     ways = ["default"] + (["given"] if "position_ids" in context.subject.takes else [])
     for implementation in context.subject.implementations:
         for side in ("right", "left"):
@@ -38,7 +38,7 @@ def _cells(context: Context) -> Iterator[Finding]:
         yield _compared(context, "left", implementation, 1, ways[-1])
 
 
-def _compared(context: Context, side: str, implementation: str, batch: int, positions: str) -> Finding:
+def _compared(context: ProbeContext, side: str, implementation: str, batch: int, positions: str) -> Finding:
     subject = context.subject
     comparison, own = padded_and_alone(subject, side, implementation, batch, positions)
     cell = {
@@ -47,10 +47,10 @@ def _compared(context: Context, side: str, implementation: str, batch: int, posi
     finding = context.compare(NAME, comparison, cell, WHAT, own)
     if finding.verdict is not Verdict.BUG or side != "left":
         return finding
-    if not subject.is_transformers and counts_from_the_row(subject.layers, subject.length, len(own.masked)):
+    if not subject.is_transformers and depends_on_row_start(subject.layers, subject.length, len(own.masked)):
         return replace(finding, verdict=Verdict.NOT_APPLICABLE, cause=FROM_THE_ROW, script="", since="")
     if positions != "default":
         return finding
-    if not is_shift(subject, comparison, own, context.scale(implementation).threshold):
+    if not is_position_shift(subject, comparison, own, context.sensitivity(implementation).threshold):
         return finding
     return replace(finding, verdict=Verdict.BY_DESIGN, cause=SHIFTED, script="", since="")

@@ -1,4 +1,4 @@
-"""In a causal model no token may see a later one."""
+"""In a causal model, no token may attend to a later one."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Iterator
 import torch
 
 from attnmask.auditing.measure.differences import Comparison
-from attnmask.auditing.measure.probe_context import Context
+from attnmask.auditing.measure.probe_context import ProbeContext
 from attnmask.auditing.report.verdict import Finding
-from attnmask.auditing.subject.audited_model import Kind, Run, Subject, plain_inputs
-from attnmask.auditing.subject.probe_inputs import Padded
+from attnmask.auditing.subject.audited_model import ModelKind, Run, Subject, plain_inputs
+from attnmask.auditing.subject.probe_inputs import PaddedBatch
 
 NAME = "future leak"
 WHAT = "a later token changes the outputs of earlier ones"
 
 
-def applies(context: Context) -> str:
+def applies(context: ProbeContext) -> str:
     """Why the probe does not apply; empty if it does."""
     if context.subject.is_pooled:
         return "the model gives no output for every token"
-    return "the model is bidirectional" if context.subject.kind is Kind.BIDIRECTIONAL else ""
+    return "the model is bidirectional" if context.subject.kind is ModelKind.BIDIRECTIONAL else ""
 
 
-def run(context: Context) -> Iterator[Finding]:
+def run(context: ProbeContext) -> Iterator[Finding]:
     """All tokens behind a cut changed, at three cuts, with a mask, without, and in training."""
     for implementation in context.subject.implementations:
         masks = _masks(context.subject)
@@ -39,9 +39,9 @@ def _masks(subject: Subject) -> tuple[str, ...]:
     return ("ones", "padded left") if subject.requires_mask else ("ones", "none", "padded left")
 
 
-def _compared(context: Context, implementation: str, mask: str, batch: int, train: bool) -> Finding:
+def _compared(context: ProbeContext, implementation: str, mask: str, batch: int, train: bool) -> Finding:
     subject = context.subject
-    name = "decoder_input_ids" if subject.kind is Kind.ENCODER_DECODER else "input_ids"
+    name = "decoder_input_ids" if subject.kind is ModelKind.ENCODER_DECODER else "input_ids"
     inputs = plain_inputs(subject)
     ids = inputs[name].expand(batch, -1)
     inputs = {key: value.expand(batch, *value.shape[1:]) for key, value in inputs.items()}
@@ -57,4 +57,4 @@ def _compared(context: Context, implementation: str, mask: str, batch: int, trai
     rows = [(batch - 1, i) for i in range(first, cut)]
     one, other = (Run(inputs | {name: text}, implementation, train=train, grad=train) for text in (ids, changed))
     cell = {"implementation": implementation, "mask": mask, "batch": str(batch)} | ({"mode": "train"} if train else {})
-    return context.compare(NAME, Comparison.at(one, other, rows), cell, WHAT, Padded(inputs, batch - 1, tokens))
+    return context.compare(NAME, Comparison.at(one, other, rows), cell, WHAT, PaddedBatch(inputs, batch - 1, tokens))
