@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import attnmask as am
-from attnmask.timing import Problem, problem_of
+from attnmask.timing import Problem, problem_from_plan
 from attnmask.timing import interleaved as compare
 from attnmask.timing.interleaved import OURS, medians
 from attnmask.timing.timed_peers import ours
@@ -51,13 +51,13 @@ class Setting:
     def problem(self, name: str) -> Problem:
         case = CASES[name](self.length)
         plan = am.compile(case.mask, q=self.length, batch=case.batch)
-        return problem_of(plan, HEADS, self.dim, self.kv_heads, self.dtype, self.device, case.mod)
+        return problem_from_plan(plan, HEADS, self.dim, self.kv_heads, self.dtype, self.device, case.mod)
 
 
 def seconds_per_pair(setting: Setting, backward: bool) -> float:
     """What a pair costs torch's own kernel without a mask: the limit."""
     plan = am.compile(am.full(), q=min(setting.length, LIMIT_LENGTH))
-    problem = problem_of(plan, HEADS, setting.dim, setting.kv_heads, setting.dtype, setting.device)
+    problem = problem_from_plan(plan, HEADS, setting.dim, setting.kv_heads, setting.dtype, setting.device)
     row = compare(problem, {"sdpa flag": peers_of(CASES["full"](plan.Q))["sdpa flag"]}, backward, seconds=10)
     return (row.backward if backward else row.forward)["sdpa flag"] / plan.pairs
 
@@ -174,7 +174,7 @@ def trained(kind: str, dtype: str) -> Callable[[], Any]:
         "window": am.causal() & am.window(left=1023, right=0),
         "documents": am.causal() & am.documents(lengths=random_lengths(LONG, 1000)),
     }[kind]
-    problem = problem_of(am.compile(mask, q=LONG), HEADS, dtype=getattr(torch, dtype))
+    problem = problem_from_plan(am.compile(mask, q=LONG), HEADS, dtype=getattr(torch, dtype))
     run = ours(problem)
     return lambda: torch.autograd.grad(run(), (problem.q, problem.k, problem.v), problem.grad)
 
@@ -205,7 +205,7 @@ def print_decoding(keys: int = 4096, batch: int = 8) -> None:
     for column in ("dtype", "compile ms", "plan[row] ms", "attention ms", "sdpa dense ms", "plan[row] / attention"):
         table.add_column(column, justify="right")
     for dtype in (torch.float32, torch.bfloat16):
-        problem = problem_of(am.compile(mask, **step), HEADS, dtype=dtype)
+        problem = problem_from_plan(am.compile(mask, **step), HEADS, dtype=dtype)
         dense = peers_of(CASES["full"](1))["sdpa dense"](problem)
         assert dense is not None
         runs = {

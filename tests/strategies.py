@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import attnmask as am
 from attnmask.mask.atoms import ATOMS
-from attnmask.mask.atoms.layouts.placement import sized_atoms_of
+from attnmask.mask.atoms.layouts.placement import sized_atoms_in
 from attnmask.mask.domain import Domain
 from tests.atoms import EXAMPLES
 
@@ -75,7 +75,7 @@ def plan_of(mask: am.Mask, domain: Domain) -> am.Plan:
 def speaks_of_more(mask: am.Mask, domain: Domain) -> bool:
     """Whether lengths in a mask exceed the domain's, which ``compile`` refuses."""
     sizes = {"Q": domain.Q, "K": domain.K}
-    return any(least > sizes[axis] for atom in sized_atoms_of(mask) for axis, least in atom.least_sizes().items())
+    return any(least > sizes[axis] for atom in sized_atoms_in(mask) for axis, least in atom.least_sizes().items())
 
 
 def dense_of(plan: am.Plan, domain: Domain) -> NDArray[np.bool_]:

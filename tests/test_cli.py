@@ -262,7 +262,8 @@ def test_a_terminal_gets_a_progress_bar(
 
 def test_without_typer_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "typer", None)
-    monkeypatch.delitem(sys.modules, "attnmask.cli")
+    for module in [name for name in sys.modules if name.split(".")[:2] == ["attnmask", "cli"]]:
+        monkeypatch.delitem(sys.modules, module)
     with pytest.raises(SystemExit, match="the command line needs typer and rich: pip install 'attnmask"):
         __import__("attnmask.cli")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnmask.auditing import audit as audit
 from attnmask.auditing import trace as trace
-from attnmask.calls import attribute_of
+from attnmask.calls import load_attribute
 from attnmask.compiler import Plan as Plan
 from attnmask.compiler import compile as compile
 from attnmask.errors import AttnMaskError as AttnMaskError
@@ -52,7 +52,7 @@ __all__ += atoms.__all__
 
 
 def _backend_for_queries(q: Any, plan: Plan) -> Any:
-    return attribute_of("attnmask.execute.backend_choice", "backend_for_queries")(q, plan)
+    return load_attribute("attnmask.execute.backend_choice", "backend_for_queries")(q, plan)
 
 
 register_functions(
@@ -73,7 +73,7 @@ def __getattr__(name: str) -> Any:
         return version("attnmask")
     if name not in _LAZY:
         raise AttributeError(f"module 'attnmask' has no attribute {name!r}")
-    return attribute_of(_LAZY[name], name)
+    return load_attribute(_LAZY[name], name)
 
 
 def __dir__() -> list[str]:

@@ -71,7 +71,7 @@ def _wrong_call(
     return ArgumentError(str(error), where=name, fix=f"call {call}{named}")
 
 
-def attribute_of(home: str, name: str) -> Any:
+def load_attribute(home: str, name: str) -> Any:
     """An attribute of a module that loads a framework; where that is missing, a function that says so when called.
 
     So a module can be listed and printed by ``dir`` and ``help`` without its extras.

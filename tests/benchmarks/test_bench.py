@@ -12,7 +12,7 @@ import torch
 
 import attnmask as am
 from attnmask.timing import interleaved as compare
-from attnmask.timing import problem_of
+from attnmask.timing import problem_from_plan
 from attnmask.timing.interleaved import OURS, medians
 from attnmask.timing.timed_peers import sdpa_flag
 from benchmarks.attention_masks import CASES
@@ -26,7 +26,7 @@ LENGTH = 1024
 def test_every_peer_computes_what_we_do(name: str, kv_heads: int) -> None:
     case = CASES[name](LENGTH)
     plan = am.compile(case.mask, q=LENGTH, batch=case.batch)
-    problem = problem_of(plan, heads=4, dim=16, kv_heads=kv_heads)
+    problem = problem_from_plan(plan, heads=4, dim=16, kv_heads=kv_heads)
     want = am.attention(problem.q, problem.k, problem.v, plan)
     seen = torch.from_numpy(plan.to("dense").any(-1)).expand(plan.B, 4, LENGTH)  # peers disagree on empty rows
     for peer, make in peers_of(case).items():
@@ -46,7 +46,7 @@ def test_rules_written_for_flex_are_the_sets(name: str) -> None:
 
 def test_the_flags_of_torch_are_a_peer_only_where_they_mean_the_same() -> None:
     for mask, means_the_same in ((am.full(), True), (am.causal(), True), (am.window(left=9, right=0), False)):
-        assert (sdpa_flag(problem_of(am.compile(mask, q=40), 2, 8)) is not None) is means_the_same
+        assert (sdpa_flag(problem_from_plan(am.compile(mask, q=40), 2, 8)) is not None) is means_the_same
 
 
 def test_every_run_is_timed_in_every_round() -> None:
@@ -70,7 +70,9 @@ def test_what_is_slow_and_far_behind_runs_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_forward_and_backward_are_both_timed() -> None:
-    row = compare(problem_of(am.compile(am.causal(), q=20), 2, 8), {"sdpa flag": sdpa_flag}, backward=True, rounds=1)
+    row = compare(
+        problem_from_plan(am.compile(am.causal(), q=20), 2, 8), {"sdpa flag": sdpa_flag}, backward=True, rounds=1
+    )
     assert set(row.forward) == set(row.backward) == {OURS, "sdpa flag"}
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnmask as am
-from attnmask.compiler.structure.padded_bands import band_of
+from attnmask.compiler.structure.padded_bands import band_from_runs
 from attnmask.compiler.structure.segments import finest_segments, within_segments
 from tests.atoms import bools
 from tests.strategies import cases, plan_of
@@ -18,7 +18,7 @@ from tests.strategies import cases, plan_of
 def test_a_band_that_is_found_is_the_set(case: tuple) -> None:
     domain, mask = case
     plan = plan_of(mask, domain)
-    if (band := band_of(plan.runs)) is not None:
+    if (band := band_from_runs(plan.runs)) is not None:
         parts = am.window(band.left, band.right)
         parts = parts if band.keys is None else parts & am.padding(attention_mask=band.keys)
         parts = parts if band.queries is None else parts & am.padding(attention_mask=band.queries, of="queries")
@@ -34,7 +34,7 @@ def test_a_band_that_is_found_is_the_set(case: tuple) -> None:
 def test_every_padded_window_is_found(sides: tuple, lengths: list[int], shape: tuple[int, int]) -> None:
     tokens = am.padding(lengths=np.minimum(lengths, shape[1]))
     plan = am.compile(am.window(*sides) & tokens, q=shape[0], k=shape[1], offset=0)
-    assert (band_of(plan.runs) is None) == (plan.pairs == 0)
+    assert (band_from_runs(plan.runs) is None) == (plan.pairs == 0)
 
 
 @settings(max_examples=300, deadline=None)

@@ -36,9 +36,9 @@ def tile_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setattr(scheduling, name, size)
         monkeypatch.setattr(scheduling, "LEAST_CONSTANT_ROWS", 3)
         monkeypatch.setattr(scheduling, "MOST_MASKED_KEYS", 5)
-    scheduling.schedule_of.cache_clear()
+    scheduling.schedule_from_plan.cache_clear()
     yield request.param
-    scheduling.schedule_of.cache_clear()
+    scheduling.schedule_from_plan.cache_clear()
 
 
 LOW_PRECISION = [

@@ -12,7 +12,7 @@ import pytest
 import attnmask as am
 from attnmask.mask.atoms import ATOMS
 from attnmask.mask.domain import Domain
-from attnmask.mask.expression import atoms_of
+from attnmask.mask.expression import atoms_in
 from attnmask.mask.reference import evaluate, grid
 from tests.mask.test_grids_of_kinds import KIND_GRIDS
 from tests.strategies import dense_of, plan_of, speaks_of_more
@@ -393,5 +393,5 @@ def test_without_keys_or_queries_there_is_no_pair(mask: am.Mask, q: int, k: int)
 
 
 def test_every_atom_has_a_grid() -> None:
-    typed = {repr(atom).split("(")[0] for mask, _ in GRIDS for atom in atoms_of(mask)}
+    typed = {repr(atom).split("(")[0] for mask, _ in GRIDS for atom in atoms_in(mask)}
     assert typed | set(KIND_GRIDS) | {"dense"} >= set(ATOMS)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 import attnmask as am
 from attnmask.errors import ArgumentError
 from attnmask.mask.domain import Domain
-from attnmask.mask.expression import atoms_of
+from attnmask.mask.expression import atoms_in
 from tests.strategies import cases
 
 
@@ -95,7 +95,7 @@ def test_a_mask_has_no_truth_value(use: object) -> None:
 
 def test_atoms_are_listed_from_left_to_right() -> None:
     mask = (am.causal() | ~am.prefix(1)).shift(2) & (am.full() ^ am.empty())
-    assert atoms_of(mask) == [am.causal(), am.prefix(1), am.full(), am.empty()]
+    assert atoms_in(mask) == [am.causal(), am.prefix(1), am.full(), am.empty()]
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ def bench(
     check_picture(out)
     mask = mask_from_text(expression)
 
-    from attnmask.timing import problems_of, save_plot, table_of, times_of
+    from attnmask.timing import problems_from_mask, save_plot, table_of, times_of
 
     title = f"{expression}, {'forward + backward' if backward else 'forward'}, {dtype}, H={heads} D={dim}, {device}"
-    problems = problems_of(mask, q, heads, dim, kv_heads, dtype, device)
+    problems = problems_from_mask(mask, q, heads, dim, kv_heads, dtype, device)
     times = dict(times_of(problems, backward))
     Terminal(soft_wrap=True).print(table_of(times, title))
     save_plot(times, title, out)

@@ -30,7 +30,7 @@ class Description:
         return self.text
 
 
-def description_of(runs: Runs, offset: int, mask: Mask | None) -> Description:
+def description_from_runs(runs: Runs, offset: int, mask: Mask | None) -> Description:
     """Describe a set.
 
     Args:

@@ -72,7 +72,7 @@ class Diff:
         return None
 
 
-def diff_of(left: Runs, right: Runs) -> Diff:
+def diff_from_runs(left: Runs, right: Runs) -> Diff:
     """Compare two sets on the same lengths."""
     if (left.shape[2], left.keys) != (right.shape[2], right.keys):
         raise ArgumentError(

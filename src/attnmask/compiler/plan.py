@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from attnmask.calls import public
-from attnmask.compiler.description import Description, description_of
-from attnmask.compiler.difference import Diff, diff_of
+from attnmask.compiler.description import Description, description_from_runs
+from attnmask.compiler.difference import Diff, diff_from_runs
 from attnmask.compiler.explanation import Explanation, explain
 from attnmask.compiler.plan_json import json_from_plan, plan_parts_from_json
 from attnmask.compiler.runs import Runs, runs_from_dense
@@ -22,9 +22,9 @@ from attnmask.conventions import Align, BoolArray, IntArray, offset_from_align
 from attnmask.errors import AlignmentError, ArgumentError
 from attnmask.format_names import ArgumentsFormat, FormatName, ObjectFormat, TensorFormat
 from attnmask.mask.arguments import first_position, is_whole, one_of, whole_number
-from attnmask.mask.atoms.layouts.placement import sized_atoms_of
+from attnmask.mask.atoms.layouts.placement import sized_atoms_in
 from attnmask.mask.domain import Domain
-from attnmask.mask.expression import Mask, atoms_of, mask_instead_of
+from attnmask.mask.expression import Mask, atoms_in, mask_instead_of
 from attnmask.registered import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Plan:
         keys:    2 masked runs of queries at most
         memory:  76 bytes as a Plan, 36 as bools
         """
-        return description_of(self.runs, self.offset, self.mask)
+        return description_from_runs(self.runs, self.offset, self.mask)
 
     @cached_property
     def _hash(self) -> int:
@@ -304,7 +304,7 @@ class Plan:
         """The pairs in which two plans differ; empty, and false, iff they are equal."""
         if not isinstance(other, Plan):
             raise ArgumentError(f"{type(other).__name__} is no plan", where="plan.diff", fix="compile or lift it first")
-        return diff_of(self.runs, other.runs)
+        return diff_from_runs(self.runs, other.runs)
 
     @public
     def explain(self, b: int, h: int, q: int, k: int) -> Explanation:
@@ -380,7 +380,7 @@ def _check_mask(plan: Plan, mask: Mask) -> None:
 
 def _without_rows(mask: Mask | None) -> Mask | None:
     """The mask, if it means the same where the query rows are numbered anew."""
-    return None if mask is None or any(atom.by_row for atom in atoms_of(mask)) else mask
+    return None if mask is None or any(atom.by_row for atom in atoms_in(mask)) else mask
 
 
 def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
@@ -409,7 +409,7 @@ def _count(value: int | None, name: str) -> int | None:
 
 def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
     sizes = dict(given)
-    for atom in sized_atoms_of(mask):
+    for atom in sized_atoms_in(mask):
         for axis, size in atom.sizes().items():
             broadcasts = size == 1 and axis in "BH"
             if sizes[axis] is None and not broadcasts:
@@ -427,7 +427,7 @@ def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
 
 def _check_least_sizes(mask: Mask, sizes: dict[str, int]) -> None:
     """Raise where data of the mask speak of more tokens than the plan has."""
-    for atom in sized_atoms_of(mask):
+    for atom in sized_atoms_in(mask):
         for axis, least in atom.least_sizes().items():
             if least > sizes[axis]:
                 raise ArgumentError(

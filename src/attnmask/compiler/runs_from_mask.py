@@ -32,7 +32,7 @@ from attnmask.mask.expression import (
     Shift,
     Xor,
     all_keys,
-    atoms_of,
+    atoms_in,
     unknown_mask,
 )
 from attnmask.mask.heads import PerHead
@@ -57,7 +57,7 @@ def runs_from_mask(mask: Mask, domain: Domain) -> Runs:
     Raises:
         ArgumentError: there are more query rows, or runs, than any memory should be filled with.
     """
-    atoms = atoms_of(mask)
+    atoms = atoms_in(mask)
     _check_rows(atoms, domain)
     one_by_one = _is_plain(mask) or not any(atom.costly for atom in atoms)
     if one_by_one or domain.Q <= FIRST_ROWS or any(atom.by_row for atom in atoms):
@@ -122,12 +122,12 @@ def _lower(mask: Mask, domain: Domain, within: KeyRange) -> Runs:
 
 def _intersection(terms: Sequence[Mask], domain: Domain, within: KeyRange) -> Runs:
     """What costs much is computed last, and only where all else leaves keys."""
-    costly = [any(atom.costly for atom in atoms_of(term)) for term in terms]
+    costly = [any(atom.costly for atom in atoms_in(term)) for term in terms]
     cheap = [term for term, dear in zip(terms, costly, strict=True) if not dear]
     runs = _intersection_at_once(cheap, domain, within) if cheap else None
     for term, dear in zip(terms, costly, strict=True):
         if dear:
-            last = _lower(term, domain, within if runs is None else hull_of(runs))
+            last = _lower(term, domain, within if runs is None else hull_from_runs(runs))
             runs = last if runs is None else intersect([runs, last])
     assert runs is not None
     return runs
@@ -176,7 +176,7 @@ def _placed(mask: Placed, domain: Domain) -> Runs:
 
 def _rows_asked(mask: Placed, first: int, count: int) -> tuple[int, int]:
     """The rows of the mask that stand at one of some positions in some item; all of them if it counts rows."""
-    if any(atom.by_row for atom in atoms_of(mask.mask)):
+    if any(atom.by_row for atom in atoms_in(mask.mask)):
         check_row_count(mask.length, "too many rows of a placed mask", "placed")
         return 0, mask.length
     edges = np.clip(np.array([[first], [first + count]]) - mask.at.values, 0, mask.length)
@@ -187,7 +187,7 @@ def _rows_asked(mask: Placed, first: int, count: int) -> tuple[int, int]:
     return int(low.min()), int(high.max())
 
 
-def hull_of(runs: Runs) -> KeyRange:
+def hull_from_runs(runs: Runs) -> KeyRange:
     """From the first to the last key of each row."""
     starts, stops = np.zeros(runs.rows, np.int64), np.zeros(runs.rows, np.int64)
     some = runs.counts > 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnmask.calls import public
 from attnmask.compiler import Plan
-from attnmask.drawing.panels import Panel, items_of, not_shown, panels_of, share, tile_size
+from attnmask.drawing.panels import Panel, chosen_items, not_shown, panels_from_plan, share, tile_size
 from attnmask.errors import ArgumentError
 from attnmask.escapes import escaped
 from attnmask.files import import_figure, picture_suffix, whole_file
@@ -48,12 +48,12 @@ def figure_from_plan(plan: Plan, *, batch: int | None = None, head: int | None =
     >>> len(figure_from_plan(am.compile(am.causal() & am.prefix([1, 2, 3]), q=8)).axes)
     3
     """
-    items = items_of(plan, batch, head)
+    items = chosen_items(plan, batch, head)
     count = min(len(items), MOST_PANELS)
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     cells = MOST_CELLS // columns
-    panels = panels_of(plan, items[:MOST_PANELS], cells)
+    panels = panels_from_plan(plan, items[:MOST_PANELS], cells)
     caption = _caption(panels, plan, not_shown(items, MOST_PANELS))
     width, height = panel_inches(plan, 5.0 if count == 1 else 2.4)
     size = (max(width * columns + 0.5, NARROWEST), height * rows + 0.9 + 0.16 * len(caption))

@@ -37,7 +37,7 @@ class Panel:
         return self.height == self.width == 1
 
 
-def panels_of(plan: Plan, items: list[tuple[int, int]], most: int) -> list[Panel]:
+def panels_from_plan(plan: Plan, items: list[tuple[int, int]], most: int) -> list[Panel]:
     """Cut items and heads of a plan into at most so many cells a side.
 
     Args:
@@ -48,7 +48,7 @@ def panels_of(plan: Plan, items: list[tuple[int, int]], most: int) -> list[Panel
     return [_panel(plan, b, h, height, width) for b, h in items]
 
 
-def items_of(plan: Plan, batch: int | None, head: int | None) -> list[tuple[int, int]]:
+def chosen_items(plan: Plan, batch: int | None, head: int | None) -> list[tuple[int, int]]:
     """The batch items and heads that are asked for, None for all."""
     instance_of(Plan, plan, "plan", "draw", "compile the mask: compile(mask, q=)")
     return list(itertools.product(_chosen("batch", batch, plan.B), _chosen("head", head, plan.H)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attnmask.calls import public
 from attnmask.compiler import Plan
 from attnmask.drawing.figure import INK, MOST_CELLS, MOST_PANELS, draw_legend, draw_panel, new_figure, write_figure
-from attnmask.drawing.panels import items_of, panels_of
+from attnmask.drawing.panels import chosen_items, panels_from_plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def figure_from_plans(plans: Mapping[str, Plan]) -> Figure:
     panels = [
         (replace(panel, name=", ".join(filter(None, (name, panel.name)))), plan)
         for name, plan in plans.items()
-        for panel in panels_of(plan, items_of(plan, None, None), MOST_CELLS // 4)
+        for panel in panels_from_plan(plan, chosen_items(plan, None, None), MOST_CELLS // 4)
     ]
     shown, left = panels[:MOST_PANELS], len(panels) - MOST_PANELS
     columns = min(len(shown), 4)

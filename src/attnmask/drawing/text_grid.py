@@ -7,7 +7,7 @@ import shutil
 from attnmask.calls import public
 from attnmask.compiler import Plan
 from attnmask.conventions import TileState
-from attnmask.drawing.panels import Panel, items_of, not_shown, panels_of, share, tile_size
+from attnmask.drawing.panels import Panel, chosen_items, not_shown, panels_from_plan, share, tile_size
 from attnmask.mask.arguments import positive_number
 
 SIGNS = {TileState.EMPTY: "·", TileState.PARTIAL: "▒", TileState.FULL: "■"}
@@ -43,9 +43,9 @@ def text_from_plan(plan: Plan, *, batch: int | None = None, head: int | None = N
     ■ attends  · does not
     """
     width = shutil.get_terminal_size().columns if width is None else positive_number(width, "width", "text_from_plan")
-    items = items_of(plan, batch, head)
+    items = chosen_items(plan, batch, head)
     margin = len(_label(plan, "query", "position"))
-    panels = panels_of(plan, items[:MOST_PANELS], _most_cells(plan, max((width - margin) // 2, 1)))
+    panels = panels_from_plan(plan, items[:MOST_PANELS], _most_cells(plan, max((width - margin) // 2, 1)))
     blocks = ["\n".join(_grid(panel, plan)) for panel in panels]
     below = [_legend(panels[0]), not_shown(items, MOST_PANELS)]
     return "\n".join(["\n\n".join(blocks), *filter(None, below)])

@@ -54,7 +54,7 @@ class Backend:
         return f"{self.name} ({self.why})" if self.why else self.name
 
 
-def backend_of(wanted: str, call: Call) -> Backend:
+def choose_backend(wanted: str, call: Call) -> Backend:
     """The backend that runs a call.
 
     Args:
@@ -85,7 +85,7 @@ def backend_for_queries(q: Tensor, plan: Plan) -> Backend:
     where = "plan.backend_for"
     check_tensor(q, "q", where)
     check_rows(plan, q, where)
-    return backend_of("auto", Call(q, plan, transform=transform_around(q)))
+    return choose_backend("auto", Call(q, plan, transform=transform_around(q)))
 
 
 def _asked_for(wanted: str, call: Call) -> Backend:

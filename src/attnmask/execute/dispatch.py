@@ -12,7 +12,7 @@ from torch import Tensor
 from attnmask.compiler.algebra import common_shape, intersect
 from attnmask.compiler.plan import Plan, compile
 from attnmask.compiler.runs import Runs, runs_from_dense
-from attnmask.execute.backend_choice import Call, backend_of
+from attnmask.execute.backend_choice import Call, choose_backend
 from attnmask.execute.cuda.flex_attention import attention_by_flex
 from attnmask.execute.cuda.varlen_attention import attention_by_varlen
 from attnmask.execute.folding import folded, of_one_width, under_autocast, unfolded
@@ -29,10 +29,10 @@ from attnmask.execute.tensor_checks import (
     usable_scale,
     weights_on_four_axes,
 )
-from attnmask.execute.tiles.schedule import Schedule, flat_runs, schedule_from_runs, schedule_of
+from attnmask.execute.tiles.schedule import Schedule, flat_runs, schedule_from_plan, schedule_from_runs
 from attnmask.execute.tiles.tiled_attention import TiledAttention
 from attnmask.mask.atoms.values.predicates import Predicate
-from attnmask.mask.expression import Mask, atoms_of
+from attnmask.mask.expression import Mask, atoms_in
 
 ON_CUDA = {"varlen": attention_by_varlen, "flex": attention_by_flex}
 _kept = lru_cache(maxsize=32, typed=True)(compile)
@@ -46,7 +46,7 @@ def compile_cached(mask: Mask, **lengths: Any) -> Plan:
 def _always_means_the_same(mask: Mask, lengths: dict[str, Any]) -> bool:
     try:
         hash((mask, *lengths.values()))
-        return not any(isinstance(atom, Predicate) for atom in atoms_of(mask))
+        return not any(isinstance(atom, Predicate) for atom in atoms_in(mask))
     except (TypeError, RecursionError):  # no mask, no number, or nested too deeply: compile says so
         return False
 
@@ -78,7 +78,7 @@ def attend(
     weighted = {"weighted": w is not None, "per_pair": w is not None and w.shape[2] > 1}
     around = transform_around(q, k, v, *([] if w is None else [w]))
     call = Call(q, plan, **weighted, scale=scale, overflows=overflow(w, q, scale), transform=around)
-    chosen, something_to_do = backend_of(backend, call).name, bool(q.numel() and k.numel())
+    chosen, something_to_do = choose_backend(backend, call).name, bool(q.numel() and k.numel())
     if chosen in ("native", "tiled") and something_to_do:
         out, lse = _by_runs(q, k, v, plan, w, scale, chosen)
     elif chosen in ON_CUDA and something_to_do:
@@ -105,7 +105,7 @@ def _by_runs(
     elif backend == "native":
         out, lse = native_attention(q_wide, k, v_wide, plan.runs, Settings(scale))
     else:
-        out, lse = _tiled(q_wide, k, v_wide, plan.runs, schedule_of(plan), scale)
+        out, lse = _tiled(q_wide, k, v_wide, plan.runs, schedule_from_plan(plan), scale)
     return out[..., : v.shape[-1]], lse
 
 

@@ -69,7 +69,7 @@ def poisoned_rows(runs: Runs, rows: Tensor | None, keys: Tensor | None) -> Tenso
     return torch.stack(found).any(0) if found else None
 
 
-def poisoned_rows_of(runs: Runs, rows: Tensor | None, keys: Tensor | None, q: Tensor) -> Tensor | None:
+def poisoned_rows_in_set(runs: Runs, rows: Tensor | None, keys: Tensor | None, q: Tensor) -> Tensor | None:
     """The same of any set: rows (B, H, Q), keys (B, Hkv, K), and q as (B, H, Q, D) are given as they are."""
     axes = runs.shape[0] > 1, runs.shape[1] > 1
     if keys is not None:
@@ -86,7 +86,7 @@ def guarded(kernel: Kernel, q: Tensor, k: Tensor, v: Tensor, runs: Runs) -> tupl
     """
     bad_rows, bad_keys = nonfinite_rows(q), nonfinite_rows(k, v)
     out, lse = kernel(emptied(q, bad_rows), emptied(k, bad_keys), emptied(v, bad_keys))
-    poisoned = poisoned_rows_of(runs, bad_rows, bad_keys, q)
+    poisoned = poisoned_rows_in_set(runs, bad_rows, bad_keys, q)
     return emptied(out, poisoned, torch.nan), emptied(lse, poisoned, torch.nan)
 
 

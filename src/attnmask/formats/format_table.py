@@ -77,26 +77,26 @@ def table_of(plan: Plan, title: str) -> Table:
     return table
 
 
-def bytes_of(form: Any) -> int:
+def count_bytes(form: Any) -> int:
     """Bytes of the arrays, tensors and lists of a form; a number alone, or a flag, counts nothing."""
     if hasattr(form, "nbytes"):
         return int(form.nbytes)
     if isinstance(form, Mapping):
-        return sum(map(bytes_of, cast(Mapping[Any, Any], form).values()))
+        return sum(map(count_bytes, cast(Mapping[Any, Any], form).values()))
     if isinstance(form, list):
-        return sum(bytes_of(one) or NUMBER for one in cast(list[Any], form))
+        return sum(count_bytes(one) or NUMBER for one in cast(list[Any], form))
     if isinstance(form, tuple):
-        return sum(map(bytes_of, cast(tuple[Any, ...], form)))
+        return sum(map(count_bytes, cast(tuple[Any, ...], form)))
     if is_dataclass(form):
-        return sum(bytes_of(getattr(form, field.name)) for field in fields(form))
+        return sum(count_bytes(getattr(form, field.name)) for field in fields(form))
     if hasattr(form, "as_tuple"):
-        return sum(bytes_of(one) for one in form.as_tuple() if hasattr(one, "nbytes"))
+        return sum(count_bytes(one) for one in form.as_tuple() if hasattr(one, "nbytes"))
     return 0
 
 
 def _size(plan: Plan, format: str) -> int | str:
     try:
-        return bytes_of(lower(Plan(_sized(plan.runs), plan.offset, plan.mask), format))
+        return count_bytes(lower(Plan(_sized(plan.runs), plan.offset, plan.mask), format))
     except _TooManyPairsError:
         return f"over {MOST_PAIRS:,} pairs"
     except MissingExtraError as error:

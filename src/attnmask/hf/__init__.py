@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnmask.calls import attribute_of
+from attnmask.calls import load_attribute
 
 if TYPE_CHECKING:
     from attnmask.hf.implementation.mask_closures import mask_from_closure as mask_from_closure
@@ -101,7 +101,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'attnmask.hf' has no attribute {name!r}")
     # No module may have the name of a public function: importing it would overwrite the function with the module.
-    return attribute_of(f"attnmask.hf.{_HOMES[name]}", name)
+    return load_attribute(f"attnmask.hf.{_HOMES[name]}", name)
 
 
 def __dir__() -> list[str]:

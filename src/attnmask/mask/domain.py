@@ -72,7 +72,7 @@ class Points:
         return replace(self, row=self.row + n, q=self.q + n)
 
 
-def points_of(domain: Domain) -> Points:
+def points_from_domain(domain: Domain) -> Points:
     """Every point of a domain."""
     rows = domain.rows[:, None]
     return Points(

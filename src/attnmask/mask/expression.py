@@ -306,10 +306,10 @@ def parts_of(mask: Mask) -> tuple[Mask, ...]:
             raise unknown_mask(mask)
 
 
-def atoms_of(mask: Mask) -> list[Atom]:
+def atoms_in(mask: Mask) -> list[Atom]:
     """Every atom of an expression, from left to right."""
     own = [mask] if isinstance(mask, Atom) else []
-    return own + [atom for part in parts_of(mask) for atom in atoms_of(part)]
+    return own + [atom for part in parts_of(mask) for atom in atoms_in(part)]
 
 
 def _mask(value: object) -> Mask:

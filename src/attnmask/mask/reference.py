@@ -7,7 +7,7 @@ from functools import reduce
 import numpy as np
 
 from attnmask.conventions import BoolArray
-from attnmask.mask.domain import Domain, Points, points_of
+from attnmask.mask.domain import Domain, Points, points_from_domain
 from attnmask.mask.expression import And, Atom, Mask, Not, Or, Shift, Xor, unknown_mask
 
 
@@ -22,7 +22,7 @@ def evaluate(mask: Mask, domain: Domain) -> BoolArray:
         Bool array (B, H, Q, K), True where the pair attends.
     """
     shape = (domain.B, domain.H, domain.Q, domain.K)
-    return np.broadcast_to(attends(mask, points_of(domain)), shape).copy()
+    return np.broadcast_to(attends(mask, points_from_domain(domain)), shape).copy()
 
 
 def attends(mask: Mask, at: Points) -> BoolArray:

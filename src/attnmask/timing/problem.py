@@ -34,7 +34,7 @@ class Problem:
         return self.q.shape[1] != self.k.shape[1]
 
 
-def problem_of(
+def problem_from_plan(
     plan: Plan,
     heads: int = 8,
     dim: int = 64,

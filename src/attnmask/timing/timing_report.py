@@ -16,7 +16,7 @@ from attnmask.escapes import escaped
 from attnmask.files import import_figure, picture_suffix, whole_file
 from attnmask.mask.expression import Mask
 from attnmask.timing.interleaved import OURS, Row, compare
-from attnmask.timing.problem import Problem, problem_of
+from attnmask.timing.problem import Problem, problem_from_plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +25,7 @@ SHORTER = (8, 4, 2, 1)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def problems_of(
+def problems_from_mask(
     mask: Mask, q: int, heads: int, dim: int, kv_heads: int | None, dtype: str, device: str
 ) -> Iterator[Problem]:
     """Problems of an eighth, a quarter, half of the length and all of it; of fewer where the mask fits only some.
@@ -52,7 +52,7 @@ def _problems(
     for part in SHORTER:
         plan = _plan_of(mask, q // part)
         if plan is not None and plan.pairs:
-            yield problem_of(plan, heads, dim, kv_heads, dtype, device)
+            yield problem_from_plan(plan, heads, dim, kv_heads, dtype, device)
 
 
 def _check_device(device: str) -> None:

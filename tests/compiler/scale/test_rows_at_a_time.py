@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from attnmask.compiler import algebra
 from attnmask.compiler.algebra import complement, intersect, subtract, symmetric_difference, unite
 from attnmask.compiler.columns import masked_runs_per_column, runs_per_column, transposed
-from attnmask.compiler.difference import diff_of
+from attnmask.compiler.difference import diff_from_runs
 from attnmask.compiler.runs import runs_from_dense
 from attnmask.conventions import BoolArray, IntArray
 
@@ -68,7 +68,7 @@ def test_a_set_seen_from_its_keys_and_its_rows(sets: tuple[BoolArray, BoolArray]
 @settings(max_examples=150)
 def test_the_first_pairs_of_a_difference(sets: tuple[BoolArray, BoolArray]) -> None:
     left, right = sets
-    difference = diff_of(*(runs_from_dense(one) for one in sets))
+    difference = diff_from_runs(*(runs_from_dense(one) for one in sets))
     for first, only in ((difference.first_left, left & ~right), (difference.first_right, right & ~left)):
         assert first == (tuple(map(int, np.argwhere(only)[0])) if only.any() else None)
     assert bool(difference) == (left != right).any()

@@ -15,7 +15,7 @@ import attnmask as am
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs
 from attnmask.compiler.structure import recognise
-from attnmask.compiler.structure.padded_bands import band_of
+from attnmask.compiler.structure.padded_bands import band_from_runs
 from attnmask.errors import CannotExpressError
 from attnmask.formats import FORMATS
 from attnmask.formats.frameworks import splash
@@ -49,7 +49,7 @@ LONG, SECONDS = 1 << 19, 2
 ASKED: dict[str, tuple[Callable[[], Plan], Callable[[Plan], object]]] = {
     "tokens with holes, as bands": (
         lambda: am.compile(am.window(64, 0) & am.padding(attention_mask=np.arange(LONG) % 1024 != 3), q=LONG),
-        lambda plan: band_of(plan.runs),
+        lambda plan: band_from_runs(plan.runs),
     ),
     "sinks that all see, described": (
         lambda: am.compile(am.window(512, 512) | am.sinks(4), q=LONG),

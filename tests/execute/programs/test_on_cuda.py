@@ -14,7 +14,7 @@ from torch.nn.attention.flex_attention import flex_attention
 
 import attnmask as am
 from attnmask.compiler.plan import Plan
-from attnmask.execute.backend_choice import Call, backend_of
+from attnmask.execute.backend_choice import Call, choose_backend
 from attnmask.execute.cuda.varlen_attention import form_from_plan
 from attnmask.execute.dispatch import ON_CUDA
 from attnmask.execute.nonfinite_guard import guarded
@@ -162,6 +162,6 @@ def test_the_choice_on_cuda(
 ) -> None:
     # Without a GPU no tensor can say that it is on one.
     q: Any = SimpleNamespace(device=torch.device("cuda"), dtype=dtype, shape=(1, 1, 100, wide))
-    found = backend_of("auto", Call(q, am.compile(mask, q=100), weighted=weighted))
+    found = choose_backend("auto", Call(q, am.compile(mask, q=100), weighted=weighted))
     assert found.name == chosen
     assert why in found.why

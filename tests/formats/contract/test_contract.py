@@ -102,7 +102,8 @@ def test_sdpa_writes_a_mask_only_where_it_needs_one(array: NDArray[np.bool_]) ->
 
 
 def test_the_table_says_what_lower_does() -> None:
-    for plan in PLANS.values():
+    # Every fourth: each kind of mask on two of the nine shapes, and each shape with a quarter of the kinds.
+    for plan in list(PLANS.values())[::4]:
         for name, reasons in plan.formats().items():
             if reasons:
                 with pytest.raises(CannotExpressError) as error:

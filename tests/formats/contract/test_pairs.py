@@ -35,8 +35,8 @@ def test_every_pair_of_formats_that_can_hold_a_set_hands_it_on(shape: str, pairs
         read = {format: through(name, plan) for format, name in forms.items()}
         assert all(one == plan for one in read.values())
         for place, (first, second) in enumerate(permutations(forms, 2)):
-            # Each kind of mask goes through every format, but through an eighth of the pairs that others know already.
-            if (place + turn) % 8 and (first, second) in handed_on:
+            # Each kind of mask goes through every format, but through few of the pairs that others went through before.
+            if (place + turn) % 32 and (first, second) in handed_on:
                 continue
             assert through(forms[second], read[first]) == plan, f"{kind}: {first} -> {second}"
             handed_on.add((first, second))

@@ -61,5 +61,5 @@ def test_a_long_dilated_window_is_sized_in_little_memory() -> None:
 def test_below_the_limit_every_size_is_of_what_is_lowered() -> None:
     plan = PLANS["packed decoder"]
     for row in table.rows_of(plan):
-        assert row.reasons or row.size == table.bytes_of(lower(plan, row.format))
+        assert row.reasons or row.size == table.count_bytes(lower(plan, row.format))
     assert [row.format for row in table.rows_of(plan)] == list(FORMATS)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 import attnmask as am
 from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.hf.implementation import interface, mpnet
+from attnmask.hf.implementation.model_mask import ModelMask
 from attnmask.hf.models.switched_models import under_attnmask
 from tests.hf.small_models import CONFIGS, DECODERS, ENCODERS, batch, error, hidden, tiny
 
@@ -140,7 +142,7 @@ def test_cross_attention_sees_the_encoders_padding() -> None:
 @pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "distilbert", "modernbert", "mpnet"])
 def test_attention_weights_are_refused_not_silently_left_out(name: str) -> None:
     model = tiny(name)
-    with pytest.raises(UnsupportedModelError, match="output_attentions=True asks for attention weights"):
+    with pytest.raises(UnsupportedModelError, match="output_attentions=True needs the attention weights"):
         hidden(model, "attnmask", **batch(), output_attentions=True)
     hidden(model, "attnmask", **batch(), output_hidden_states=True)
 
@@ -223,7 +225,7 @@ def test_an_argument_that_nobody_here_knows_is_refused_by_name() -> None:
 
 def test_a_model_that_adds_the_mask_itself_says_so() -> None:
     with pytest.raises(UnsupportedModelError, match="adds the mask to its scores itself"):
-        torch.ones(1, 1, 3, 3) + am.hf.model_mask.ModelMask.of(am.compile(am.full(), q=3))
+        torch.ones(1, 1, 3, 3) + ModelMask.of(am.compile(am.full(), q=3))
 
 
 # Where eager attention takes the softmax in float32, that is what the difference is made of.
@@ -293,7 +295,7 @@ def test_mpnet_is_left_alone_under_other_implementations() -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_same_plan_serves_all_layers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[am.Plan] = []
-    module = am.hf.mpnet if name == "mpnet" else am.hf.interface
+    module = mpnet if name == "mpnet" else interface
     function = "attention_with_bias" if name == "mpnet" else "attention"
     original = getattr(module, function)
 

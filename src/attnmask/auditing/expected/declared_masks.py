@@ -11,7 +11,7 @@ from torch import Tensor
 from attnmask.compiler.plan import compile
 from attnmask.conventions import BoolArray
 from attnmask.mask.atoms import causal, chunked, full, window
-from attnmask.mask.expression import Mask, atoms_of
+from attnmask.mask.expression import Mask, atoms_in
 
 # Number of tokens on which a declared mask is checked for causality.
 SAMPLE = 32
@@ -105,7 +105,7 @@ def required_length(layers: Sequence[Mask | None] | None) -> int:
     (0, 2)
     """
     masks = [mask for mask in layers or () if mask is not None]
-    sizes = [atom.sizes().get("K") or 0 for mask in masks for atom in atoms_of(mask)]
+    sizes = [atom.sizes().get("K") or 0 for mask in masks for atom in atoms_in(mask)]
     return max(sizes, default=0)
 
 

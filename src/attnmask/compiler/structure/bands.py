@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnmask.compiler.difference import diff_of
+from attnmask.compiler.difference import diff_from_runs
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs
 from attnmask.compiler.runs_from_mask import runs_from_mask
@@ -45,5 +45,5 @@ def _example(plan: Plan, align: Align) -> str:
     if sides is not None:
         return f", though {sides} around the other one, None for no bound"
     wide = band_runs((plan.K, plan.Q), align, plan.Q, plan.K)
-    pair = diff_of(wide, plan.runs).first_left
+    pair = diff_from_runs(wide, plan.runs).first_left
     return f": (b, h, q, k) = {pair} does not attend" if pair else ""

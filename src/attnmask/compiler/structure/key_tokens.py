@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from attnmask.compiler.algebra import intersect
-from attnmask.compiler.difference import diff_of
+from attnmask.compiler.difference import diff_from_runs
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.plan import compile as compile_mask
 from attnmask.compiler.runs import Runs
@@ -27,7 +27,7 @@ def reasons_against_tokens(plan: Plan, causal: bool) -> list[str]:
         reasons.append(f"it has {plan.Q} queries and {plan.K} keys: the queries of a decoder are its last keys")
     row = _first_other_row(plan, causal)
     if row is not None:
-        difference = diff_of(plan.runs.between(row, row + 1), _expected(plan, row, causal))
+        difference = diff_from_runs(plan.runs.between(row, row + 1), _expected(plan, row, causal))
         attends = difference.first_left is not None
         pair = difference.first_left or difference.first_right
         assert pair is not None

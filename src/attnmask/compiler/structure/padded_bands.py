@@ -11,7 +11,7 @@ from attnmask.compiler.runs import Runs
 from attnmask.compiler.structure.outline import Outline
 from attnmask.compiler.structure.recognise import is_set
 from attnmask.compiler.structure.remembered import remembered
-from attnmask.compiler.structure.sample import sample_of
+from attnmask.compiler.structure.sample import sample_from_outline
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.mask.atoms import padding, window
 from attnmask.mask.expression import Mask
@@ -40,13 +40,13 @@ class Band:
 
 
 @remembered
-def band_of(runs: Runs) -> Band | None:
+def band_from_runs(runs: Runs) -> Band | None:
     """The window and the tokens that a set consists of, with as few bounds as it needs; None if it is no such set.
 
     >>> from attnmask.compiler.runs_from_mask import runs_from_mask
     >>> from attnmask.mask.atoms import causal
     >>> from attnmask.mask.domain import Domain
-    >>> band_of(runs_from_mask(causal() & padding(lengths=[3, 1]), Domain(2, 1, 3, 3, 0)))
+    >>> band_from_runs(runs_from_mask(causal() & padding(lengths=[3, 1]), Domain(2, 1, 3, 3, 0)))
     Band(left=None, right=0, queries=None, keys=array([[ True,  True,  True],
            [ True, False, False]]))
     """
@@ -55,11 +55,11 @@ def band_of(runs: Runs) -> Band | None:
         return None
     unpadded = [(None, None), (None, outline.key_seen), (outline.some, None), (outline.some, outline.key_seen)]
     bands = (Band(*sides, *tokens) for tokens in unpadded for sides in _sides(outline))
-    sample = sample_of(outline)
+    sample = sample_from_outline(outline)
     return next((band for band in bands if not sample.refutes(_mask(band)) and is_set(_mask(band), outline)), None)
 
 
-def lengths_of(tokens: BoolArray) -> IntArray | None:
+def lengths_from_tokens(tokens: BoolArray) -> IntArray | None:
     """The tokens of each item, int32 (B,), if they all stand before its padding."""
     lengths = tokens.sum(axis=1, dtype=np.int32)
     return lengths if (tokens == (np.arange(tokens.shape[1]) < lengths[:, None])).all() else None

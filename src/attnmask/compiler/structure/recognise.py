@@ -16,7 +16,7 @@ from attnmask.compiler.runs import Runs
 from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.compiler.structure.layouts import layout_guesses, tree_guesses
 from attnmask.compiler.structure.outline import Outline
-from attnmask.compiler.structure.sample import sample_of
+from attnmask.compiler.structure.sample import sample_from_outline
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.atoms import (
@@ -60,7 +60,7 @@ def mask_from_runs(runs: Runs, offset: int) -> Mask | None:
     if runs.shape[1] > 1:
         return _mask_per_head(runs, offset)
     outline = Outline(runs, offset)
-    sample = sample_of(outline)
+    sample = sample_from_outline(outline)
     likely = (mask for mask in chain(_guesses(outline), layout_guesses(outline)) if not sample.refutes(mask))
     # A pair of a deep tree takes as many steps as the tree has levels.
     return next((mask for mask in chain(likely, tree_guesses(outline)) if is_set(mask, outline)), None)

@@ -27,7 +27,7 @@ class Sample:
         return not (attends(mask, self.at) == self.attends).all()
 
 
-def sample_of(outline: Outline) -> Sample:
+def sample_from_outline(outline: Outline) -> Sample:
     """Rows from the first to the last, also of those that see keys; their ends, what is around them, other keys.
 
     Half of the others lie where a window around the row would reach, as far as any row does.

@@ -8,9 +8,9 @@ import numpy as np
 
 from attnmask.compiler.algebra import intersect
 from attnmask.compiler.runs import Int32, Int64, Runs, runs_from_counts
-from attnmask.compiler.runs_from_mask import hull_of
+from attnmask.compiler.runs_from_mask import hull_from_runs
 from attnmask.conventions import IntArray
-from attnmask.mask.tables.run_table import RunTable, range_of
+from attnmask.mask.tables.run_table import RunTable, range_over_items
 
 
 def finest_segments(runs: Runs) -> tuple[Int64, Int64]:
@@ -44,7 +44,7 @@ def within_segments(runs: Runs, queries: IntArray, keys: IntArray) -> Runs:
     """The pairs of a set whose ids are equal, of ids (B, Q) and (B, K)."""
     table, of_query = _table_of_segments(queries, keys)
     items = len(of_query)
-    counts, starts, stops = table.within(of_query, *range_of(hull_of(runs), items, 1))
+    counts, starts, stops = table.within(of_query, *range_over_items(hull_from_runs(runs), items, 1))
     segments = runs_from_counts((items, 1, runs.shape[2]), runs.keys, counts.reshape(-1), starts, stops)
     return intersect([runs, segments])
 

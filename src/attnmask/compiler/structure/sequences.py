@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attnmask.compiler.algebra import unite
-from attnmask.compiler.difference import diff_of
+from attnmask.compiler.difference import diff_from_runs
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs, runs_from_counts
 from attnmask.compiler.structure.remembered import remembered
@@ -48,7 +48,7 @@ class Sequences:
         first, last = _keys_seen(*self.rows(), self.window)
         row = np.flatnonzero(last > first)
         starts, stops = first[row], last[row]
-        begin, end = _pieces_of(self.keys)
+        begin, end = _pieces_from_tokens(self.keys)
         first, last = np.searchsorted(end, starts, side="right"), np.searchsorted(begin, stops, side="left")
         piece = ragged_indices(first, last - first)
         run = np.repeat(np.arange(len(row)), last - first)
@@ -155,7 +155,7 @@ def reasons_against_packing(plan: Plan, align: Align) -> list[str]:
     elif plan.H == 1 and packed_sequences(plan.runs, align) is None:
         *_, last = _packed_guesses(plan.runs, align)
         guess, _ = _with_window(*last)
-        difference = diff_of(plan.runs, guess.runs((plan.B, plan.Q, plan.K)))
+        difference = diff_from_runs(plan.runs, guess.runs((plan.B, plan.Q, plan.K)))
         pair = difference.first_left or difference.first_right
         reasons.append(
             f"one window (left, right) for all sequences does not give it: with {guess.window}, None for no bound, "
@@ -272,7 +272,7 @@ def _first(values: IntArray) -> int | None:
     return max(int(values[0]), 0) if len(values) else None
 
 
-def _pieces_of(tokens: IntArray) -> tuple[IntArray, IntArray]:
+def _pieces_from_tokens(tokens: IntArray) -> tuple[IntArray, IntArray]:
     """Where each stretch of consecutive tokens begins and ends."""
     cuts = np.flatnonzero(np.diff(tokens) != 1) + 1
     ends = np.append(cuts, len(tokens)) if len(tokens) else cuts

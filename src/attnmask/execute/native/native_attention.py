@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attnmask.compiler.runs import Runs
 from attnmask.execute.folding import folded, unfolded, with_whole_rows
-from attnmask.execute.nonfinite_guard import emptied, keys_attended_by, nonfinite_rows, poisoned_rows_of
+from attnmask.execute.nonfinite_guard import emptied, keys_attended_by, nonfinite_rows, poisoned_rows_in_set
 from attnmask.execute.surroundings import refuse_derivatives_of_gradients
 from attnmask.execute.tiles.rectangles import split_axis
 from attnmask.execute.tiles.schedule import flat_runs
@@ -64,7 +64,7 @@ class _NativeAttention(torch.autograd.Function):
             bad_rows, bad_keys = nonfinite_rows(q), nonfinite_rows(k, v)
             q, k, v = emptied(q, bad_rows), emptied(k, bad_keys), emptied(v, bad_keys)
             out, lse, _ = torch.ops.attnmask.forward(q, k, v, *rest, *numbers)
-            poisoned = poisoned_rows_of(runs, bad_rows, bad_keys, q)
+            poisoned = poisoned_rows_in_set(runs, bad_rows, bad_keys, q)
             out, lse = emptied(out, poisoned, torch.nan), emptied(lse, poisoned, torch.nan)
         ctx.save_for_backward(q, k, v, bias, out, lse, *rest[1:], poisoned)
         ctx.runs, ctx.numbers = runs, numbers
@@ -80,7 +80,7 @@ class _NativeAttention(torch.autograd.Function):
             grads, of_bias, finite = _grads(ctx, (grad_out, grad_lse), (q, k, v, bias), (out, lse), set_of)
             if finite:
                 return (*grads, of_bias, None, None)
-        bad = poisoned_rows_of(ctx.runs, nonfinite_rows(grad_out, grad_lse.unsqueeze(-1)), None, q)
+        bad = poisoned_rows_in_set(ctx.runs, nonfinite_rows(grad_out, grad_lse.unsqueeze(-1)), None, q)
         poisoned = bad if poisoned is None else poisoned if bad is None else poisoned | bad
         bad_keys = nonfinite_rows(k, v)  # nobody attends to them, or the kernel would have found them before
         k, v = emptied(k, bad_keys), emptied(v, bad_keys)

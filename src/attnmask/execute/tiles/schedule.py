@@ -80,11 +80,11 @@ class Schedule:
 
     def pairs_of(self, group: Group) -> BoolArray:
         """The pairs of a MASKED group's calls, bool (height, width)."""
-        return block_of(self.runs, int(group.rows[0]), group.height, int(group.keys[0]), group.width)
+        return block_from_runs(self.runs, int(group.rows[0]), group.height, int(group.keys[0]), group.width)
 
 
 @lru_cache(maxsize=32)
-def schedule_of(plan: Plan) -> Schedule:
+def schedule_from_plan(plan: Plan) -> Schedule:
     """The schedule of a plan; kept for the last few plans, since every layer of a model asks for the same."""
     return schedule_from_runs(flat_runs(plan.runs))
 
@@ -121,7 +121,7 @@ def schedule_from_runs(runs: Runs) -> Schedule:
     return Schedule(runs, groups, disjoint=bool((calls_per_row <= 1).all()))
 
 
-def block_of(runs: Runs, row: int, height: int, key: int, width: int) -> BoolArray:
+def block_from_runs(runs: Runs, row: int, height: int, key: int, width: int) -> BoolArray:
     """The pairs of one rectangle, bool (height, width)."""
     own = slice(runs.indptr[row], runs.indptr[row + height])
     starts = np.clip(runs.starts[own] - key, 0, width)
@@ -244,4 +244,4 @@ def _tile(runs: Runs, first: int, last: int) -> Iterator[Call]:
 
 
 def _pattern(runs: Runs, call: Call) -> bytes:
-    return np.packbits(block_of(runs, call.row, call.height, call.key, call.width)).tobytes()
+    return np.packbits(block_from_runs(runs, call.row, call.height, call.key, call.width)).tobytes()

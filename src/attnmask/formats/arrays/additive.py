@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnmask.compiler.plan import Plan, plan_from_dense
-from attnmask.formats.shared.foreign_arrays import array_of, attends_from_additive, with_four_axes
-from attnmask.formats.shared.writing import additive_of, reasons_against_pairs
+from attnmask.formats.shared.foreign_arrays import attends_from_additive, read_array, with_four_axes
+from attnmask.formats.shared.writing import additive_from_plan, reasons_against_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ def lower(
     tensor([[[[     0., -65504.],
               [     0.,      0.]]]], dtype=torch.float16)
     """
-    return additive_of(plan, dtype, masked, device)
+    return additive_from_plan(plan, dtype, masked, device)
 
 
 def lift(representation: Any, *, masked: float | None = None) -> Plan:
@@ -84,5 +84,5 @@ def lift(representation: Any, *, masked: float | None = None) -> Plan:
     >>> lift([[0.0, -100.0], [0.0, 0.0]], masked=-100.0).pairs
     3
     """
-    array = array_of(representation, "array")
+    array = read_array(representation, "array")
     return plan_from_dense(with_four_axes(attends_from_additive(array, "array", WHERE, masked), "array", WHERE))

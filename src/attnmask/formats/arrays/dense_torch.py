@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnmask.compiler.plan import Plan
 from attnmask.formats.shared.foreign_arrays import plan_from_bools
-from attnmask.formats.shared.writing import reasons_against_pairs, tensor_of
+from attnmask.formats.shared.writing import reasons_against_pairs, tensor_from_array
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ def lower(plan: Plan, *, device: str | torch.device = "cpu") -> Tensor:
     tensor([[[[ True, False],
               [ True,  True]]]])
     """
-    return tensor_of(plan.runs.to_dense(), device)
+    return tensor_from_array(plan.runs.to_dense(), device)
 
 
 def lift(representation: Any) -> Plan:

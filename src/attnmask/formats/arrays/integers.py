@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from attnmask.compiler.plan import Plan, plan_from_dense
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.formats.shared.foreign_arrays import array_of, attends_by, with_four_axes, zeros_and_ones
+from attnmask.formats.shared.foreign_arrays import attends_by, read_array, with_four_axes, zeros_and_ones
 from attnmask.formats.shared.writing import reasons_against_pairs
 from attnmask.mask.arguments import first_element, shown
 
@@ -69,7 +69,7 @@ def lift(representation: Any, *, polarity: str | None = None) -> Plan:
     >>> lift([[0, 1], [0, 0]], polarity="masked_out").pairs
     3
     """
-    array = array_of(representation, "array")
+    array = read_array(representation, "array")
     ones = _ones(array)
     if polarity is None and array.dtype.kind == "f":
         raise AmbiguousError(

@@ -11,7 +11,7 @@ from attnmask.compiler.plan import Plan
 from attnmask.compiler.structure.key_tokens import plan_from_tokens, reasons_against_tokens, tokens_of
 from attnmask.conventions import Side
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.formats.shared.foreign_arrays import array_of, attends_by
+from attnmask.formats.shared.foreign_arrays import attends_by, read_array
 from attnmask.formats.shared.writing import batch_items
 from attnmask.mask.arguments import keep_mask, one_of
 
@@ -98,7 +98,7 @@ def lift(
 
 def _texts(representation: Any) -> list[NDArray[Any]]:
     given = cast(list[Any], representation) if isinstance(representation, list | tuple) else []
-    texts = [array_of(text, f"lists[{number}]") for number, text in enumerate(given)]
+    texts = [read_array(text, f"lists[{number}]") for number, text in enumerate(given)]
     for number, text in enumerate(texts):
         keep_mask(text, f"lists[{number}]", WHERE, dims=(1,), polarity_given=True)
     if not texts:

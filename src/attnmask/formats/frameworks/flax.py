@@ -6,7 +6,7 @@ from typing import Any
 
 from attnmask.compiler.plan import Plan, plan_from_dense
 from attnmask.conventions import BoolArray
-from attnmask.formats.shared.foreign_arrays import array_of, at_lengths, ones_of, with_leading_axes
+from attnmask.formats.shared.foreign_arrays import at_lengths, read_array, read_ones, with_leading_axes
 from attnmask.formats.shared.writing import reasons_against_pairs
 
 name = "flax"
@@ -58,5 +58,5 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     >>> lift([[[1.0, 0.0], [1.0, 1.0]]])
     Plan(B=1, H=1, Q=2, K=2, pairs=3, density=0.750, empty_rows=0)
     """
-    attends = ones_of(array_of(representation, "mask"), "mask", WHERE)
+    attends = read_ones(read_array(representation, "mask"), "mask", WHERE)
     return plan_from_dense(at_lengths(with_leading_axes(attends, "mask", WHERE), q, k, "mask", WHERE))

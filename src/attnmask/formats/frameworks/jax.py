@@ -9,10 +9,16 @@ from numpy.typing import NDArray
 
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.plan import compile as compile_mask
-from attnmask.compiler.structure.padded_bands import Band, band_of, lengths_of
+from attnmask.compiler.structure.padded_bands import Band, band_from_runs, lengths_from_tokens
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, at_lengths, lengths_hinted, with_leading_axes
+from attnmask.formats.shared.foreign_arrays import (
+    at_lengths,
+    lengths_hinted,
+    read_arguments,
+    read_array,
+    with_leading_axes,
+)
 from attnmask.formats.shared.writing import batch_items, reasons_against_pairs
 from attnmask.mask.arguments import whole_number
 from attnmask.mask.atoms import causal, dense, full, padding, window
@@ -81,7 +87,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     >>> lift({"local_window_size": 1}, q=3, k=3)
     Plan(B=1, H=1, Q=3, K=3, pairs=7, density=0.778, empty_rows=0)
     """
-    given, is_causal, queries, keys, sides = arguments_of(representation, ARGUMENTS, WHERE)
+    given, is_causal, queries, keys, sides = read_arguments(representation, ARGUMENTS, WHERE)
     mask: Mask = causal() if is_causal else full()
     if given is None:
         rows, columns = lengths_hinted(q, k, WHERE)
@@ -97,13 +103,13 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
 
 def _bands(plan: Plan, batch: int | None) -> dict[str, Any] | None:
     """The arguments of a window between tokens; None of another set."""
-    items, band = batch_items(plan, batch), band_of(plan.runs)
+    items, band = batch_items(plan, batch), band_from_runs(plan.runs)
     return None if band is None else _arguments(band, plan, items, batch is not None)
 
 
 def _arguments(band: Band, plan: Plan, items: int, written_out: bool) -> dict[str, Any] | None:
     tokens = [each for each in (band.queries, band.keys) if each is not None]
-    if any(lengths_of(each) is None for each in tokens) or (tokens and plan.B == 1 and not written_out):
+    if any(lengths_from_tokens(each) is None for each in tokens) or (tokens and plan.B == 1 and not written_out):
         return None
     return {
         "mask": None,
@@ -115,7 +121,7 @@ def _arguments(band: Band, plan: Plan, items: int, written_out: bool) -> dict[st
 
 
 def _lengths(tokens: BoolArray | None, items: int) -> IntArray | None:
-    lengths = None if tokens is None else lengths_of(tokens)
+    lengths = None if tokens is None else lengths_from_tokens(tokens)
     return None if lengths is None else np.broadcast_to(lengths, (items,)).copy()
 
 
@@ -126,7 +132,7 @@ def _window(band: Band, unbounded: int) -> tuple[int, int] | None:
 
 
 def _bools(mask: Any) -> NDArray[np.bool_]:
-    array = array_of(mask, "mask")
+    array = read_array(mask, "mask")
     if array.dtype.kind != "b":
         raise ArgumentError(
             f"mask holds {array.dtype} values",
@@ -137,7 +143,7 @@ def _bools(mask: Any) -> NDArray[np.bool_]:
 
 
 def _sides(local_window_size: Any) -> tuple[int, int]:
-    sides = np.ravel(array_of(local_window_size, "local_window_size")).tolist()
+    sides = np.ravel(read_array(local_window_size, "local_window_size")).tolist()
     if len(sides) not in (1, 2):
         raise ArgumentError(
             f"local_window_size is {local_window_size!r}", where=WHERE, fix="give one number, or (left, right)"

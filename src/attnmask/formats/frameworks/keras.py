@@ -8,10 +8,10 @@ from attnmask.compiler.algebra import intersect
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.plan import compile as compile_mask
 from attnmask.compiler.runs_from_mask import runs_from_mask
-from attnmask.compiler.structure.padded_bands import Band, band_of
+from attnmask.compiler.structure.padded_bands import Band, band_from_runs
 from attnmask.conventions import Align, BoolArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, at_lengths, lengths_hinted, ones_of
+from attnmask.formats.shared.foreign_arrays import at_lengths, lengths_hinted, read_arguments, read_array, read_ones
 from attnmask.formats.shared.writing import reasons_against_pairs
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.atoms import causal, dense, full, padding, window
@@ -99,7 +99,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, sli
     >>> lift({"use_causal_mask": True}, q=3, k=3, sliding_window=2)
     Plan(B=1, H=1, Q=3, K=3, pairs=5, density=0.556, empty_rows=0)
     """
-    given, *tokens, is_causal = arguments_of(representation, ["attention_mask", *TOKENS, "use_causal_mask"], WHERE)
+    given, *tokens, is_causal = read_arguments(representation, ["attention_mask", *TOKENS, "use_causal_mask"], WHERE)
     masks: list[Mask] = [causal() if is_causal else full()]
     masks += [] if sliding_window is None else [_window(sliding_window)]
     of_tokens = {name: _tokens(value, name) for name, value in zip(TOKENS, tokens, strict=True) if value is not None}
@@ -121,7 +121,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, sli
 
 def _fitting(plan: Plan, sliding_window: int | None) -> Band | None:
     """The window and the tokens of a set that needs no more; None of another set."""
-    band = band_of(plan.runs)
+    band = band_from_runs(plan.runs)
     return None if band is None or band.queries is not None or not _is_given(band, sliding_window) else band
 
 
@@ -141,14 +141,14 @@ def _domain(plan: Plan) -> Domain:
 
 
 def _tokens(mask: Any, name: str) -> BoolArray:
-    attends = ones_of(array_of(mask, name), name, WHERE)
+    attends = read_ones(read_array(mask, name), name, WHERE)
     if attends.ndim != 2 or not len(attends):
         raise ArgumentError(f"{name} has shape {attends.shape}", where=WHERE, fix="give (B, L), B 1 or more")
     return attends
 
 
 def _pairs(mask: Any, tokens: dict[str, BoolArray]) -> BoolArray:
-    attends = ones_of(array_of(mask, "attention_mask"), "attention_mask", WHERE)
+    attends = read_ones(read_array(mask, "attention_mask"), "attention_mask", WHERE)
     if attends.ndim not in (2, 3, 4) or 0 in attends.shape[:-2]:
         raise ArgumentError(
             f"attention_mask has shape {attends.shape}",

@@ -11,15 +11,15 @@ from attnmask.compiler.algebra import intersect
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs, runs_from_dense, runs_from_single
 from attnmask.compiler.structure.facts import is_full
-from attnmask.compiler.structure.padded_bands import Band, band_of, lengths_of
+from attnmask.compiler.structure.padded_bands import Band, band_from_runs, lengths_from_tokens
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
 from attnmask.formats.shared.foreign_arrays import (
-    arguments_of,
-    array_of,
     at_lengths,
     attends_or_added,
     lengths_hinted,
+    read_arguments,
+    read_array,
     with_leading_axes,
 )
 from attnmask.formats.shared.writing import batch_items, reasons_against_pairs
@@ -105,7 +105,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, ali
     >>> lift(given, q=2, k=4, align="end").pairs, lift(given, q=2, k=4, align="start").pairs
     (5, 3)
     """
-    mask, valid, is_causal, *sides = arguments_of(representation, INPUTS, WHERE)
+    mask, valid, is_causal, *sides = read_arguments(representation, INPUTS, WHERE)
     attends = None if mask is None else _attends(mask, q, k)
     rows, keys = lengths_hinted(q, k, WHERE) if attends is None else attends.shape[2:]
     left, right = (_side(side, name) for side, name in zip(sides, INPUTS[3:], strict=True))
@@ -125,7 +125,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, ali
 
 
 def _without_pairs(plan: Plan, opset: int = 24, batch: int | None = None) -> dict[str, Any] | None:
-    band, items = band_of(plan.runs), batch_items(plan, batch)
+    band, items = band_from_runs(plan.runs), batch_items(plan, batch)
     return None if band is None else _arguments(band, opset, items if plan.B > 1 or batch is not None else None)
 
 
@@ -135,7 +135,7 @@ def _arguments(band: Band, opset: int, items: int | None) -> dict[str, Any] | No
     if band.queries is not None:
         return None
     if band.keys is not None:
-        lengths = lengths_of(band.keys)
+        lengths = lengths_from_tokens(band.keys)
         if not unbounded or opset == 23 or lengths is None or items is None:
             return None
         return {"nonpad_kv_seqlen": np.broadcast_to(lengths, (items,)).astype(np.int64)}
@@ -163,7 +163,7 @@ def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def _attends(mask: Any, q: int | None, k: int | None) -> BoolArray:
-    attends = attends_or_added(array_of(mask, "attn_mask"), "attn_mask", WHERE)
+    attends = attends_or_added(read_array(mask, "attn_mask"), "attn_mask", WHERE)
     attends = with_leading_axes(attends, "attn_mask", WHERE)
     own, keys = attends.shape[3], attends.shape[3] if k is None else k
     if own == 1 < keys:
@@ -179,7 +179,7 @@ def _attends(mask: Any, q: int | None, k: int | None) -> BoolArray:
 def _lengths(nonpad_kv_seqlen: Any, keys: int) -> IntArray:
     if nonpad_kv_seqlen is None:
         return np.array([keys])
-    lengths = array_of(nonpad_kv_seqlen, "nonpad_kv_seqlen")
+    lengths = read_array(nonpad_kv_seqlen, "nonpad_kv_seqlen")
     if lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu" or not _within(lengths, keys):
         raise ArgumentError(
             f"nonpad_kv_seqlen is {lengths.tolist()}", where=WHERE, fix=f"give a whole number from 0 to {keys} per item"

@@ -19,7 +19,7 @@ from attnmask.compiler.structure.segments import finest_segments, keys_before, w
 from attnmask.compiler.structure.sequences import Window, union_of_items
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of
+from attnmask.formats.shared.foreign_arrays import read_arguments, read_array
 from attnmask.formats.shared.writing import reasons_against_pairs
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.atoms import causal, chunked, full, window
@@ -108,11 +108,11 @@ def lift(representation: Any) -> Plan:
     >>> lift({"mask": CausalMask((3, 4), offset=1) & LocalMask((3, 4), (1, None), offset=1)}).pairs
     6
     """
-    mask, segment_ids = arguments_of(representation, ["mask", "segment_ids"], WHERE)
+    mask, segment_ids = read_arguments(representation, ["mask", "segment_ids"], WHERE)
     runs = _runs(mask)
     if segment_ids is None:
         return Plan(runs.collapsed())
-    queries, keys = (np.atleast_2d(array_of(ids, "segment_ids")) for ids in (segment_ids.q, segment_ids.kv))
+    queries, keys = (np.atleast_2d(read_array(ids, "segment_ids")) for ids in (segment_ids.q, segment_ids.kv))
     if queries.ndim > 2 or queries.shape != (len(keys), runs.shape[2]) or keys.shape[1] != runs.keys:
         raise ArgumentError(
             f"segment_ids are of q {queries.shape} and kv {keys.shape}, the mask is (Q, K) = "
@@ -229,7 +229,7 @@ def _in_order(mask: Any) -> bool:
 
 
 def _runs_of_bools(mask: Any) -> Runs:
-    attends = array_of(mask[:, :] if hasattr(mask, "shape") and len(mask.shape) == 2 else mask, "mask")
+    attends = read_array(mask[:, :] if hasattr(mask, "shape") and len(mask.shape) == 2 else mask, "mask")
     if attends.dtype.kind != "b" or attends.ndim not in (2, 3) or 0 in attends.shape[:-2]:
         raise ArgumentError(
             f"mask is {type(mask).__name__} of {attends.dtype}, shape {attends.shape}",

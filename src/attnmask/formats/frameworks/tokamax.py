@@ -14,7 +14,7 @@ from attnmask.compiler.runs import Runs, runs_from_dense, runs_from_single
 from attnmask.compiler.structure.facts import is_full
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import array_of, at_lengths, lengths_hinted, with_leading_axes
+from attnmask.formats.shared.foreign_arrays import at_lengths, lengths_hinted, read_array, with_leading_axes
 from attnmask.formats.shared.writing import reasons_against_pairs
 
 name = "tokamax"
@@ -136,7 +136,7 @@ def _bounded(start: Any, end: Any, of: str, lines: int, most: int) -> Runs:
 def _bound(values: Any, field: str, lines: int, unbounded: int) -> IntArray:
     if values is None:
         return np.full((1, 1, lines), unbounded)
-    array = array_of(values, field)
+    array = read_array(values, field)
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2, 3) or array.shape[-1] not in (1, lines):
         raise ArgumentError(
             f"{field} is {array.dtype} of shape {array.shape}",
@@ -147,7 +147,7 @@ def _bound(values: Any, field: str, lines: int, unbounded: int) -> IntArray:
 
 
 def _bools(mask: Any) -> BoolArray:
-    array = array_of(mask, "bool_mask")
+    array = read_array(mask, "bool_mask")
     if array.dtype.kind != "b":
         raise ArgumentError(f"bool_mask holds {array.dtype} values", where=WHERE, fix="give bools, True attends")
     return with_leading_axes(array, "bool_mask", WHERE)

@@ -9,7 +9,7 @@ import numpy as np
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.structure.key_tokens import plan_from_tokens, reasons_against_tokens, tokens_of
 from attnmask.formats.shared.foreign_arrays import attends_by
-from attnmask.formats.shared.writing import batch_items, tensor_of
+from attnmask.formats.shared.writing import batch_items, tensor_from_array
 from attnmask.mask.arguments import keep_mask
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def lower(plan: Plan, *, causal: bool = False, batch: int | None = None, device:
     """
     items = batch_items(plan, batch)
     keys = tokens_of(plan).astype(np.int64)
-    return tensor_of(np.broadcast_to(keys, (items, plan.K)).copy(), device)
+    return tensor_from_array(np.broadcast_to(keys, (items, plan.K)).copy(), device)
 
 
 def lift(representation: Any, *, causal: bool = False, q: int | None = None, polarity: str | None = None) -> Plan:

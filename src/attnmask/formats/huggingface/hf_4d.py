@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnmask.compiler.plan import Plan, plan_from_dense
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import array_of, attends_or_added
-from attnmask.formats.shared.writing import additive_of, reasons_against_pairs
+from attnmask.formats.shared.foreign_arrays import attends_or_added, read_array
+from attnmask.formats.shared.writing import additive_from_plan, reasons_against_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +48,7 @@ def lower(plan: Plan, *, dtype: str | torch.dtype = "float32", device: str | tor
     tensor([[[[ 0.0000e+00, -3.4028e+38],
               [ 0.0000e+00,  0.0000e+00]]]])
     """
-    return additive_of(plan, dtype, "min", device)
+    return additive_from_plan(plan, dtype, "min", device)
 
 
 def lift(representation: Any, *, masked: float | None = None) -> Plan:
@@ -72,7 +72,7 @@ def lift(representation: Any, *, masked: float | None = None) -> Plan:
     >>> lift(torch.ones(1, 1, 2, 2, dtype=torch.bool).tril()).pairs
     3
     """
-    array = array_of(representation, "attention_mask")
+    array = read_array(representation, "attention_mask")
     if array.ndim != 4 or 0 in array.shape[:2]:
         raise ArgumentError(
             f"attention_mask has shape {array.shape}",

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from attnmask.compiler.algebra import intersect
-from attnmask.compiler.difference import diff_of
+from attnmask.compiler.difference import diff_from_runs
 from attnmask.compiler.plan import Plan
 from attnmask.compiler.plan import compile as compile_mask
 from attnmask.compiler.runs import Runs
 from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, bounds_of
-from attnmask.formats.shared.writing import batch_items, tensor_of
+from attnmask.formats.shared.foreign_arrays import read_arguments, read_array, read_bounds
+from attnmask.formats.shared.writing import batch_items, tensor_from_array
 from attnmask.mask.arguments import first_element, whole_number
 from attnmask.mask.atoms import causal, documents
 from attnmask.mask.domain import Domain
@@ -36,7 +36,7 @@ def refusals(plan: Plan, **options: Any) -> list[str]:
     reasons = [f"it differs between its {plan.H} heads"] if plan.H > 1 else []
     if plan.Q != plan.K:
         return [*reasons, f"it has {plan.Q} queries and {plan.K} keys: packed rows are not read from a cache"]
-    difference = diff_of(plan.runs, _expected(plan))
+    difference = diff_from_runs(plan.runs, _expected(plan))
     if difference.first_left:
         reasons.append(f"it is not causal: (b, h, q, k) = {difference.first_left} attends")
     if difference.first_right:
@@ -81,10 +81,10 @@ def lower(
     begins = _begins(runs)
     positions = np.arange(runs.rows) - begins[np.searchsorted(begins, np.arange(runs.rows), side="right") - 1]
     positions = positions.reshape(runs.shape[0], plan.Q) + whole_number(start, "start", "lower")
-    bounds = tensor_of(int32_from(np.append(begins, runs.rows)), device)
+    bounds = tensor_from_array(int32_from(np.append(begins, runs.rows)), device)
     longest = int(np.diff(begins, append=runs.rows).max(initial=0))
     return {
-        "position_ids": tensor_of(positions, device),
+        "position_ids": tensor_from_array(positions, device),
         **dict(zip(LENGTHS, [bounds] * 2 + [longest] * 2, strict=True)),
     }
 
@@ -111,7 +111,7 @@ def lift(representation: Any) -> Plan:
     """
     mapping = isinstance(representation, Mapping)
     given = cast(Mapping[Any, Any], representation) if mapping else {"position_ids": representation}
-    position_ids, *lengths = arguments_of(given, ["position_ids", *LENGTHS], WHERE)
+    position_ids, *lengths = read_arguments(given, ["position_ids", *LENGTHS], WHERE)
     positions = _positions(position_ids)
     begins = positions == positions.min(initial=np.iinfo(np.int64).max)
     _check_restarts(positions, begins)
@@ -139,7 +139,7 @@ def _begins(runs: Runs) -> IntArray:
 
 
 def _positions(value: Any) -> IntArray:
-    positions = array_of(value, "position_ids")
+    positions = read_array(value, "position_ids")
     if positions.ndim != 2 or not len(positions) or positions.dtype.kind not in "iu":
         raise ArgumentError(
             f"position_ids holds {positions.dtype} values in shape {positions.shape}",
@@ -163,7 +163,7 @@ def _check_restarts(positions: IntArray, begins: BoolArray) -> None:
 
 def _check_bounds(given: list[Any], bounds: IntArray) -> None:
     for argument, value in zip(LENGTHS, given, strict=False):
-        if value is not None and not np.array_equal(bounds_of(value, argument, WHERE), bounds):
+        if value is not None and not np.array_equal(read_bounds(value, argument, WHERE), bounds):
             raise AmbiguousError(
                 f"{argument} is {np.asarray(value).tolist()}, by position_ids it is {bounds.tolist()}",
                 where=WHERE,

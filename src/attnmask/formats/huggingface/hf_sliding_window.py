@@ -8,7 +8,7 @@ from attnmask.compiler.plan import Plan
 from attnmask.compiler.structure.bands import Window, band, band_runs, reasons_against_band
 from attnmask.conventions import Align
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, lengths_hinted
+from attnmask.formats.shared.foreign_arrays import lengths_hinted, read_arguments
 from attnmask.formats.shared.window_units import HfPath, hf_from_window, window_from_hf
 from attnmask.mask.arguments import one_of
 
@@ -84,7 +84,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, pat
     >>> lift({"is_causal": True, "sliding_window": 2}, q=3, k=3).pairs
     5
     """
-    is_causal, sliding_window = arguments_of(representation, ["is_causal", "sliding_window"], WHERE)
+    is_causal, sliding_window = read_arguments(representation, ["is_causal", "sliding_window"], WHERE)
     if is_causal not in (None, True, False):
         raise ArgumentError(f"is_causal is {is_causal!r}", where=WHERE, fix="give True or False")
     rows, keys = lengths_hinted(q, k, WHERE)

@@ -12,9 +12,9 @@ from attnmask.compiler.structure.bands import band, band_runs
 from attnmask.compiler.structure.sequences import Sequences, Window, first_tokens, padded_sequences
 from attnmask.conventions import Align, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, lengths_hinted
+from attnmask.formats.shared.foreign_arrays import lengths_hinted, read_arguments, read_array
 from attnmask.formats.shared.window_units import cudnn_from_window, window_from_cudnn
-from attnmask.formats.shared.writing import batch_items, tensor_of
+from attnmask.formats.shared.writing import batch_items, tensor_from_array
 from attnmask.mask.tables.lookup_tables import int32_from
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     lengths: list[Any] = [None, None]
     if found is not None:
         lengths = [
-            tensor_of(int32_from(np.diff(bounds)).reshape(-1, 1, 1, 1), device)
+            tensor_from_array(int32_from(np.diff(bounds)).reshape(-1, 1, 1, 1), device)
             for bounds in (found.query_bounds, found.key_bounds)
         ]
     values = [alignment, *cudnn_from_window(window), found is not None, *lengths]
@@ -102,7 +102,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     >>> lift({"diagonal_band_right_bound": 0}, q=3, k=3).pairs
     6
     """
-    alignment, left, right, padded, *lengths = arguments_of(representation, NAMES, WHERE)
+    alignment, left, right, padded, *lengths = read_arguments(representation, NAMES, WHERE)
     named = "TOP_LEFT" if alignment is None else str(getattr(alignment, "name", alignment))
     if named not in ALIGNMENTS:
         raise ArgumentError(f"diagonal_alignment is {alignment!r}", where=WHERE, fix=f"give {' or '.join(ALIGNMENTS)}")
@@ -136,7 +136,7 @@ def _found(plan: Plan, runs: Runs) -> Found | None:
 
 
 def _lengths(value: Any, most: int, argument: str) -> IntArray:
-    lengths = array_of(value, argument) if value is not None else np.zeros(0)
+    lengths = read_array(value, argument) if value is not None else np.zeros(0)
     if lengths.dtype.kind not in "iu" or not lengths.size or lengths.min() < 0 or lengths.max() > most:
         raise ArgumentError(
             f"{argument} is {lengths.reshape(-1).tolist()}",

@@ -19,8 +19,8 @@ from attnmask.compiler.structure.sequences import (
 )
 from attnmask.conventions import Align, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, bounds_of, window_of
-from attnmask.formats.shared.writing import batch_items, tensor_of
+from attnmask.formats.shared.foreign_arrays import read_arguments, read_array, read_bounds, read_window
+from attnmask.formats.shared.writing import batch_items, tensor_from_array
 from attnmask.mask.arguments import is_whole, one_of, positive_number, whole_number
 from attnmask.mask.tables.lookup_tables import int32_from
 
@@ -104,13 +104,13 @@ def lower(
     bounds = found.query_bounds, found.key_bounds
     window = tuple(UNBOUNDED if side is None else side for side in found.window)
     values = [
-        *(tensor_of(int32_from(one), device) for one in bounds),
+        *(tensor_from_array(int32_from(one), device) for one in bounds),
         *(int(np.diff(one).max(initial=0)) for one in bounds),
         *([found.window[1] == 0] if of is Library.FLASH_ATTN else []),
         window,
     ]
     arguments = dict(zip(NAMES[of], values, strict=True))
-    return Varlen(tensor_of(found.queries, device), tensor_of(found.keys, device), arguments)
+    return Varlen(tensor_from_array(found.queries, device), tensor_from_array(found.keys, device), arguments)
 
 
 def lift(representation: Any, *, q: int | None = None, k: int | None = None, batch: int = 1) -> Plan:
@@ -153,9 +153,9 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
 def _arguments(given: Any) -> tuple[IntArray, IntArray, Window]:
     torch_names = isinstance(given, Mapping) and "cu_seq_q" in given
     names = NAMES[Library.TORCH if torch_names else Library.FLASH_ATTN]
-    cu_q, cu_k, max_q, max_k, *rest = arguments_of(given, names, WHERE)
+    cu_q, cu_k, max_q, max_k, *rest = read_arguments(given, names, WHERE)
     causal, window_size = (False, *rest) if torch_names else rest
-    bounds = bounds_of(cu_q, names[0], WHERE), bounds_of(cu_k, names[1], WHERE)
+    bounds = read_bounds(cu_q, names[0], WHERE), read_bounds(cu_k, names[1], WHERE)
     if len(bounds[0]) != len(bounds[1]):
         raise ArgumentError(
             f"{names[0]} has {len(bounds[0]) - 1} sequences, {names[1]} {len(bounds[1]) - 1}",
@@ -168,12 +168,12 @@ def _arguments(given: Any) -> tuple[IntArray, IntArray, Window]:
             raise ArgumentError(
                 f"{argument} is {length!r}, the longest sequence is {longest}", where=WHERE, fix=f"give {longest}"
             )
-    left, right = window_of((UNBOUNDED, UNBOUNDED) if window_size is None else window_size, "window_size", WHERE)
+    left, right = read_window((UNBOUNDED, UNBOUNDED) if window_size is None else window_size, "window_size", WHERE)
     return *bounds, (left, 0 if causal else right)
 
 
 def _tokens(indices: Any, argument: str, bounds: IntArray, total: int) -> IntArray:
-    tokens = array_of(range(int(bounds[-1])) if indices is None else indices, argument).reshape(-1)
+    tokens = read_array(range(int(bounds[-1])) if indices is None else indices, argument).reshape(-1)
     if tokens.dtype.kind not in "iu" and len(tokens):
         raise ArgumentError(f"{argument} holds {tokens.dtype} values", where=WHERE, fix="give integers")
     tokens = tokens.astype(np.int64)

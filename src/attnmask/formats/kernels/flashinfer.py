@@ -10,9 +10,9 @@ from attnmask.compiler.plan import Plan, plan_from_dense
 from attnmask.compiler.structure.bands import Window, band, band_runs
 from attnmask.conventions import Align, BoolArray, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, bounds_of
+from attnmask.formats.shared.foreign_arrays import read_arguments, read_array, read_bounds
 from attnmask.formats.shared.window_units import window_from_one_side
-from attnmask.formats.shared.writing import batch_items, tensor_of
+from attnmask.formats.shared.writing import batch_items, tensor_from_array
 from attnmask.mask.tables.lookup_tables import int32_from
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     tensor([37], dtype=torch.uint8)
     """
     items = batch_items(plan, batch)
-    bounds = (tensor_of(int32_from(np.arange(items + 1) * axis), device) for axis in (plan.Q, plan.K))
+    bounds = (tensor_from_array(int32_from(np.arange(items + 1) * axis), device) for axis in (plan.Q, plan.K))
     side = _side(plan)
     packed = None
     if side is None:
         dense = np.broadcast_to(plan.runs.to_dense(), (items, 1, plan.Q, plan.K)).reshape(items, plan.Q * plan.K)
-        packed = tensor_of(np.packbits(dense, axis=1, bitorder="little").reshape(-1), device)
+        packed = tensor_from_array(np.packbits(dense, axis=1, bitorder="little").reshape(-1), device)
     left, right = side or (None, None)
     values = [right == 0, UNBOUNDED if left is None else left, packed]
     return dict(zip(NAMES, [*bounds, *values], strict=True))
@@ -87,9 +87,9 @@ def lift(representation: Any) -> Plan:
     >>> lift({"qo_indptr": [0, 2], "kv_indptr": [0, 5], "causal": True}).pairs
     9
     """
-    given = arguments_of(representation, NAMES, WHERE)
+    given = read_arguments(representation, NAMES, WHERE)
     items, q, k = _lengths(
-        *(bounds_of(value, argument, WHERE) for value, argument in zip(given, NAMES[:2], strict=False))
+        *(read_bounds(value, argument, WHERE) for value, argument in zip(given, NAMES[:2], strict=False))
     )
     causal, window_left, packed = given[2:]
     left, _ = window_from_one_side(UNBOUNDED if window_left is None else window_left)
@@ -122,7 +122,7 @@ def _lengths(queries: IntArray, keys: IntArray) -> tuple[int, int, int]:
 
 def _unpacked(packed: Any, shape: tuple[int, int, int]) -> BoolArray:
     items, q, k = shape
-    octets = array_of(packed, "packed_custom_mask")
+    octets = read_array(packed, "packed_custom_mask")
     expected = items * -(-q * k // 8)
     if octets.dtype != np.uint8 or octets.shape != (expected,):
         raise ArgumentError(

@@ -12,8 +12,8 @@ from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Runs, runs_from_counts
 from attnmask.conventions import IntArray
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of
-from attnmask.formats.shared.writing import batch_items, tensor_of
+from attnmask.formats.shared.foreign_arrays import read_arguments, read_array
+from attnmask.formats.shared.writing import batch_items, tensor_from_array
 from attnmask.mask.arguments import whole_number
 from attnmask.mask.tables.lookup_tables import int32_from
 
@@ -83,7 +83,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     bounds = _one_stretch(below) if below is not None and causal else _two_stretches(complement(attends))
     shaped = bounds.reshape(plan.B, plan.H, plan.K, bounds.shape[1])
     written = int32_from(np.broadcast_to(shaped, (batch_items(plan, batch), *shaped.shape[1:])).copy())
-    return dict(zip(NAMES, [tensor_of(written, device), causal], strict=True))
+    return dict(zip(NAMES, [tensor_from_array(written, device), causal], strict=True))
 
 
 def lift(representation: Any, *, q: int | None = None) -> Plan:
@@ -105,7 +105,7 @@ def lift(representation: Any, *, q: int | None = None) -> Plan:
     >>> lift({"startend_row_indices": [[[[2], [3], [3]]]], "causal": True}).pairs
     5
     """
-    given, causal = arguments_of(representation, NAMES, WHERE)
+    given, causal = read_arguments(representation, NAMES, WHERE)
     bounds = _checked(given, bool(causal))
     b, h, k, numbers = bounds.shape
     rows = k if q is None else whole_number(q, "q", "lift")
@@ -160,7 +160,7 @@ def _two_stretches(masked: Runs) -> IntArray:
 
 
 def _checked(given: Any, causal: bool) -> IntArray:
-    bounds = array_of(given, NAMES[0])
+    bounds = read_array(given, NAMES[0])
     numbers = (1, 2) if causal else (2, 4)
     if bounds.dtype.kind not in "iu" or bounds.ndim != 4 or 0 in bounds.shape[:2] or bounds.shape[3] not in numbers:
         raise ArgumentError(

@@ -12,8 +12,8 @@ from attnmask.compiler.plan import Plan
 from attnmask.compiler.runs import Int64, Runs
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, lengths_hinted
-from attnmask.formats.shared.writing import batch_items, tensor_of
+from attnmask.formats.shared.foreign_arrays import lengths_hinted, read_arguments, read_array
+from attnmask.formats.shared.writing import batch_items, tensor_from_array
 from attnmask.mask.arguments import positive_number
 from attnmask.mask.tables.lookup_tables import int32_from, ragged_indices
 
@@ -71,7 +71,7 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     queries = np.stack([runs.row_of_run[first], runs.row_of_run[last] + 1], axis=1)
     keys = np.stack([runs.starts[first] + before, runs.stops[last] + before], axis=1)
     return {
-        argument: tensor_of(int32_from(values), device)
+        argument: tensor_from_array(int32_from(values), device)
         for argument, values in zip(NAMES, (queries, keys, kind), strict=True)
     }
 
@@ -96,7 +96,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
     >>> lift({"q_ranges": [[0, 2]], "k_ranges": [[0, 5]], "attn_type_map": [1]}, q=2, k=5).pairs
     9
     """
-    given = arguments_of(representation, NAMES, WHERE)
+    given = read_arguments(representation, NAMES, WHERE)
     rows, keys = lengths_hinted(q, k, WHERE)
     items = positive_number(batch, "batch", "lift")
     queries, ranges = (
@@ -177,7 +177,7 @@ def _by_path(follower: Int64) -> Int64:
 
 
 def _ranges(value: Any, argument: str, most: int) -> IntArray:
-    ranges = array_of([] if value is None else value, argument)
+    ranges = read_array([] if value is None else value, argument)
     ranges = ranges.reshape(0, 2) if not ranges.size else ranges
     whole = ranges.dtype.kind in "iu" or not ranges.size
     if not whole or ranges.ndim != 2 or ranges.shape[1] != 2:
@@ -194,7 +194,7 @@ def _ranges(value: Any, argument: str, most: int) -> IntArray:
 
 
 def _kinds(value: Any, queries: IntArray, keys: IntArray) -> IntArray:
-    kinds = array_of(np.zeros(len(queries), dtype=np.int64) if value is None else value, "attn_type_map")
+    kinds = read_array(np.zeros(len(queries), dtype=np.int64) if value is None else value, "attn_type_map")
     if not (len(queries) == len(keys) == len(kinds)) or not np.isin(kinds, list(SliceType)).all():
         raise ArgumentError(
             f"{len(queries)} ranges of queries, {len(keys)} of keys, attn_type_map is {kinds.tolist()}",

@@ -13,9 +13,9 @@ from attnmask.compiler.structure.bands import Window, band, band_runs
 from attnmask.compiler.structure.sequences import Sequences, first_tokens, padded_sequences
 from attnmask.conventions import Align, BoolArray, IntArray, attends_from_masked_out, masked_out_from_attends
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, lengths_hinted, window_of
+from attnmask.formats.shared.foreign_arrays import lengths_hinted, read_arguments, read_array, read_window
 from attnmask.formats.shared.window_units import flash_from_window
-from attnmask.formats.shared.writing import batch_items, reasons_against_pairs, tensor_of
+from attnmask.formats.shared.writing import batch_items, reasons_against_pairs, tensor_from_array
 
 if TYPE_CHECKING:
     import torch
@@ -75,10 +75,10 @@ def lower(plan: Plan, *, batch: int | None = None, device: str | torch.device = 
     runs = plan.runs.broadcast_to((batch_items(plan, batch), *plan.runs.shape[1:]))
     if (padded := _padded_kind(runs)) is not None:
         kind, found = padded
-        masks = tuple(tensor_of(one, device) for one in _padding(found, runs.shape[0], plan.Q, plan.K))
+        masks = tuple(tensor_from_array(one, device) for one in _padding(found, runs.shape[0], plan.Q, plan.K))
         mask = masks[0] if len(masks) == 1 else masks
         return dict(zip(NAMES, [kind, mask, flash_from_window(found.window)], strict=True))
-    masked_out = tensor_of(masked_out_from_attends(plan.runs.to_dense()), device)
+    masked_out = tensor_from_array(masked_out_from_attends(plan.runs.to_dense()), device)
     return dict(zip(NAMES, ["arbitrary", masked_out, flash_from_window(EVERYTHING)], strict=True))
 
 
@@ -100,11 +100,11 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     >>> lift({"attn_mask_type": "causal", "window_size": (1, 0)}, q=3, k=3).pairs
     5
     """
-    attn_mask_type, mask, window_size = arguments_of(representation, NAMES, WHERE)
+    attn_mask_type, mask, window_size = read_arguments(representation, NAMES, WHERE)
     kind = str(attn_mask_type).replace(",", "_").replace("causal_padding", "padding_causal")
     if kind not in TYPES:
         raise ArgumentError(f"attn_mask_type is {attn_mask_type!r}", where=WHERE, fix=f"give one of {', '.join(TYPES)}")
-    left, right = window_of((-1, -1) if window_size is None else window_size, "window_size", WHERE)
+    left, right = read_window((-1, -1) if window_size is None else window_size, "window_size", WHERE)
     if "causal" not in kind and (left is None) != (right is None):
         raise ArgumentError(
             f"attn_mask_type is {kind!r} with window_size {window_size}, of which TransformerEngine drops (-1, 0) with "
@@ -180,7 +180,7 @@ def _padded(mask: Any, window: Window, align: Align) -> Plan:
 def _masked_out(mask: Any) -> BoolArray:
     if mask is None:
         raise ArgumentError("attention_mask is None", where=WHERE, fix="padding and arbitrary types need it")
-    array = array_of(mask, "attention_mask")
+    array = read_array(mask, "attention_mask")
     if array.dtype.kind != "b" or array.ndim != 4 or 0 in array.shape[:2]:
         raise ArgumentError(
             f"attention_mask holds {array.dtype} values in shape {array.shape}",

@@ -22,7 +22,7 @@ from attnmask.compiler.structure.sequences import (
 from attnmask.conventions import Align, IntArray
 from attnmask.errors import ArgumentError
 from attnmask.formats.kernels import xformers_classes as bias
-from attnmask.formats.shared.foreign_arrays import array_of, bounds_of, lengths_hinted
+from attnmask.formats.shared.foreign_arrays import lengths_hinted, read_array, read_bounds
 from attnmask.formats.shared.window_units import window_from_xformers_causal
 from attnmask.formats.shared.writing import batch_items
 from attnmask.mask.arguments import positive_number
@@ -131,8 +131,8 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, bat
     align = Align.END if "FromBottomRight" in name or "PaddedKeys" in name else Align.START
     infos = [getattr(representation, field) for field in ("q_seqinfo", "k_seqinfo")]
     _check_copies(infos)
-    query_bounds = bounds_of(infos[0].seqstart_py, "q_seqinfo.seqstart", WHERE)
-    key_starts = bounds_of(infos[1].seqstart_py, "k_seqinfo.seqstart", WHERE)
+    query_bounds = read_bounds(infos[0].seqstart_py, "q_seqinfo.seqstart", WHERE)
+    key_starts = read_bounds(infos[1].seqstart_py, "k_seqinfo.seqstart", WHERE)
     lengths: IntArray = np.asarray(getattr(infos[1], "seqlen_py", np.diff(key_starts)), dtype=np.int64)
     items = positive_number(batch, "batch", "lift")
     found = Sequences(
@@ -151,7 +151,7 @@ def _check_copies(infos: Sequence[Any]) -> None:
     """What is held twice, as a tensor and as a list, is the same."""
     for info, name in product(infos, ("seqstart", "seqlen")):
         if hasattr(info, name):
-            tensor, listed = (array_of(getattr(info, held), held) for held in (name, f"{name}_py"))
+            tensor, listed = (read_array(getattr(info, held), held) for held in (name, f"{name}_py"))
             if not np.array_equal(tensor, listed):
                 raise ArgumentError(f"{name} and {name}_py differ", where=WHERE, fix="give the same numbers in both")
 

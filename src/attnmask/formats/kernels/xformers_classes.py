@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnmask.conventions import IntArray
-from attnmask.formats.shared.writing import tensor_of
+from attnmask.formats.shared.writing import tensor_from_array
 from attnmask.mask.tables.lookup_tables import int32_from
 
 if TYPE_CHECKING:
@@ -116,18 +116,20 @@ AttentionBias = Triangle | BlockDiagonalMask | BlockDiagonalPaddedKeysMask
 def lengths_info(bounds: IntArray, device: str | torch.device) -> SeqLenInfo:
     """Sequences that follow each other."""
     lengths = np.diff(bounds)
-    return SeqLenInfo(tensor_of(int32_from(bounds), device), int(lengths.max()), int(lengths.min()), bounds.tolist())
+    return SeqLenInfo(
+        tensor_from_array(int32_from(bounds), device), int(lengths.max()), int(lengths.min()), bounds.tolist()
+    )
 
 
 def padded_info(lengths: IntArray, padding: int, device: str | torch.device) -> PaddedSeqLenInfo:
     """Sequences that each have room for ``padding`` tokens."""
     bounds = np.arange(len(lengths) + 1) * padding
     return PaddedSeqLenInfo(
-        tensor_of(int32_from(bounds), device),
+        tensor_from_array(int32_from(bounds), device),
         int(lengths.max()),
         int(lengths.min()),
         bounds.tolist(),
-        tensor_of(int32_from(lengths), device),
+        tensor_from_array(int32_from(lengths), device),
         lengths.tolist(),
         padding,
     )

@@ -14,9 +14,9 @@ from attnmask.compiler.runs import Int32, Runs, runs_from_counts
 from attnmask.compiler.tiles import Tiles, tile_lists
 from attnmask.conventions import BoolArray, IntArray
 from attnmask.errors import ArgumentError
-from attnmask.formats.pytorch.flex_mask_mod import mask_mod_of
-from attnmask.formats.shared.foreign_arrays import array_of
-from attnmask.formats.shared.writing import power_of_two, tensor_of
+from attnmask.formats.pytorch.flex_mask_mod import mask_mod_from_runs
+from attnmask.formats.shared.foreign_arrays import read_array
+from attnmask.formats.shared.writing import power_of_two, tensor_from_array
 from attnmask.mask.arguments import is_whole
 from attnmask.mask.tables.lookup_tables import runs_of_rows
 
@@ -82,7 +82,7 @@ def lower(
     lists = [
         one for side in (both, transposed(both)) for one in _of_partial_and_full(*_block_lists(side, device, narrow))
     ]
-    return BlockMask((plan.Q, plan.K), *lists, BLOCK_SIZE=(rows, keys), mask_mod=mask_mod_of(plan.runs, device))
+    return BlockMask((plan.Q, plan.K), *lists, BLOCK_SIZE=(rows, keys), mask_mod=mask_mod_from_runs(plan.runs, device))
 
 
 def lift(representation: Any) -> Plan:
@@ -148,10 +148,10 @@ def _block_lists(tiles: Runs, device: str | torch.device, narrow: bool) -> tuple
     numbers = np.diff(indptr)
     width = power_of_two(int(numbers.max(initial=1)))
     if narrow and width < tiles.keys:
-        indices = _as_shape(tensor_of(_narrow(listed, tiles, width), device), tiles, width)
+        indices = _as_shape(tensor_from_array(_narrow(listed, tiles, width), device), tiles, width)
     else:
-        indices = tensor_of(_ordered(tiles).reshape(*tiles.shape, tiles.keys), device)
-    return tensor_of(numbers.reshape(tiles.shape), device), indices
+        indices = tensor_from_array(_ordered(tiles).reshape(*tiles.shape, tiles.keys), device)
+    return tensor_from_array(numbers.reshape(tiles.shape), device), indices
 
 
 def _of_partial_and_full(numbers: Tensor, indices: Tensor) -> Iterator[Tensor]:
@@ -202,7 +202,7 @@ def _tiles_listed(block_mask: BlockMask, side: str) -> Runs:
     shape = (b, h, rows)
     if numbers is None:
         return runs_from_counts(shape, columns, np.zeros(b * h * rows, int), np.zeros(0, int), np.zeros(0, int))
-    numbers, indices = array_of(numbers, f"{side}_num_blocks"), array_of(indices, f"{side}_indices")
+    numbers, indices = read_array(numbers, f"{side}_num_blocks"), read_array(indices, f"{side}_indices")
     if not numbers.dtype.kind == indices.dtype.kind == "i":
         raise ArgumentError(
             f"{side}_num_blocks holds {numbers.dtype}, {side}_indices {indices.dtype}", where=WHERE, fix="give integers"
@@ -271,7 +271,7 @@ def _pairs(block_mask: BlockMask, b: IntArray, h: IntArray, row: IntArray, colum
 
     (q, k), (rows, keys) = block_mask.seq_lengths, block_mask.BLOCK_SIZE
     device = block_mask.kv_num_blocks.device
-    of_b, of_h, first_q, first_k = (tensor_of(one, device) for one in (b, h, row * rows, column * keys))
+    of_b, of_h, first_q, first_k = (tensor_from_array(one, device) for one in (b, h, row * rows, column * keys))
 
     def mask_mod(block: Tensor, _: Tensor, i: Tensor, j: Tensor) -> Tensor:
         # Tables of the mask_mod are as long as the sequence, and the last block may hang over it.
@@ -287,4 +287,4 @@ def _pairs(block_mask: BlockMask, b: IntArray, h: IntArray, row: IntArray, colum
             fix="lift the whole BlockMask, unsliced",
         ) from error
     inside_q, inside_k = row[:, None] * rows + np.arange(rows) < q, column[:, None] * keys + np.arange(keys) < k
-    return array_of(pairs, "mask_mod").astype(bool) & inside_q[:, :, None] & inside_k[:, None, :]
+    return read_array(pairs, "mask_mod").astype(bool) & inside_q[:, :, None] & inside_k[:, None, :]

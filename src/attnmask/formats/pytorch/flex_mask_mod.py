@@ -10,7 +10,7 @@ import numpy as np
 from attnmask.compiler.runs import Runs
 from attnmask.compiler.tiles import tiles_from_runs
 from attnmask.conventions import IntArray, TileState
-from attnmask.formats.shared.writing import power_of_two, tensor_of
+from attnmask.formats.shared.writing import power_of_two, tensor_from_array
 from attnmask.mask.tables.lookup_tables import ragged_indices
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ TILE, WORD = 128, 32
 FULL_SLOT = 1
 
 
-def mask_mod_of(runs: Runs, device: str | torch.device) -> MaskMod:
+def mask_mod_from_runs(runs: Runs, device: str | torch.device) -> MaskMod:
     """The function (b, h, q, k) -> bool of a set.
 
     Sets of the same structure share their code and the shapes of their tensors, which is all that torch.compile
@@ -46,7 +46,7 @@ def _compared(runs: Runs, most: int, device: str | torch.device) -> MaskMod:
     else:
         place = np.arange(len(runs.starts)) - runs.indptr[runs.row_of_run]
         bounds[0, place, runs.row_of_run], bounds[1, place, runs.row_of_run] = runs.starts, runs.stops
-    starts, stops = tensor_of(bounds.reshape(2, width, *runs.shape), device)
+    starts, stops = tensor_from_array(bounds.reshape(2, width, *runs.shape), device)
 
     def attends(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         b, h = _own(b, starts.shape[1]), _own(h, starts.shape[2])
@@ -61,7 +61,7 @@ def _compared(runs: Runs, most: int, device: str | torch.device) -> MaskMod:
 def _looked_up(runs: Runs, device: str | torch.device) -> MaskMod:
     """Look a pair up among the bits of its tile; empty and full tiles share theirs."""
     slots, partial = _slots(runs)
-    table, bits = tensor_of(slots, device), tensor_of(_bits(runs, slots, partial), device)
+    table, bits = tensor_from_array(slots, device), tensor_from_array(_bits(runs, slots, partial), device)
 
     def attends(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
         slot = table[_own(b, table.shape[0]), _own(h, table.shape[1]), q // TILE, k // TILE]

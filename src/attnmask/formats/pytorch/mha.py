@@ -11,9 +11,9 @@ from attnmask.compiler.plan import compile as compile_mask
 from attnmask.compiler.runs import check_pair_count
 from attnmask.compiler.structure.facts import is_full, key_mask
 from attnmask.conventions import Align, masked_out_from_attends
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, at_lengths, lengths_hinted
+from attnmask.formats.shared.foreign_arrays import at_lengths, lengths_hinted, read_arguments, read_array
 from attnmask.formats.shared.pair_and_key_masks import attends_of_masks, heads_of, reasons_against_empty_rows
-from attnmask.formats.shared.writing import batch_items, reasons_against_pairs, tensor_of
+from attnmask.formats.shared.writing import batch_items, reasons_against_pairs, tensor_from_array
 from attnmask.mask.atoms import full
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ def lower(
         return {"attn_mask": None, "key_padding_mask": None}
     if keys is not None and (plan.B > 1 or batch is not None):
         masked_out = masked_out_from_attends(np.broadcast_to(keys, (items, plan.K)))
-        return {"attn_mask": None, "key_padding_mask": tensor_of(masked_out, device)}
+        return {"attn_mask": None, "key_padding_mask": tensor_from_array(masked_out, device)}
     check_pair_count(items * heads * plan.Q * plan.K)
     dense = plan.runs.to_dense()
     if plan.B == plan.H == 1:
-        return {"attn_mask": tensor_of(masked_out_from_attends(dense[0, 0]), device), "key_padding_mask": None}
+        return {"attn_mask": tensor_from_array(masked_out_from_attends(dense[0, 0]), device), "key_padding_mask": None}
     masked_out = masked_out_from_attends(np.broadcast_to(dense, (items, heads, plan.Q, plan.K)))
     per_head = masked_out.reshape(items * heads, plan.Q, plan.K)
-    return {"attn_mask": tensor_of(per_head, device), "key_padding_mask": None}
+    return {"attn_mask": tensor_from_array(per_head, device), "key_padding_mask": None}
 
 
 def lift(representation: Any, *, q: int | None = None, k: int | None = None, num_heads: int | None = None) -> Plan:
@@ -110,11 +110,11 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None, num
     >>> lift({"attn_mask": torch.ones(3, 3, dtype=torch.bool).triu(1)}).pairs
     6
     """
-    attn_mask, padding = arguments_of(representation, NAMES, WHERE)
+    attn_mask, padding = read_arguments(representation, NAMES, WHERE)
     if attn_mask is None and padding is None:
         rows, keys = lengths_hinted(q, k, WHERE)
         return compile_mask(full(), q=rows, k=keys, align=Align.START)
     if attn_mask is None:
-        q = array_of(padding, NAMES[1]).shape[-1] if q is None else q
+        q = read_array(padding, NAMES[1]).shape[-1] if q is None else q
     attends = attends_of_masks(attn_mask, padding, NAMES, num_heads, WHERE)
     return plan_from_dense(at_lengths(attends, q, k, "the mask", WHERE))

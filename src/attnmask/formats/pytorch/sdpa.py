@@ -10,14 +10,14 @@ from attnmask.compiler.structure.facts import causal_offset, is_full
 from attnmask.conventions import Align
 from attnmask.errors import ArgumentError
 from attnmask.formats.shared.foreign_arrays import (
-    arguments_of,
-    array_of,
     at_lengths,
     attends_or_added,
     lengths_hinted,
+    read_arguments,
+    read_array,
     with_four_axes,
 )
-from attnmask.formats.shared.writing import reasons_against_pairs, tensor_of
+from attnmask.formats.shared.writing import reasons_against_pairs, tensor_from_array
 from attnmask.mask.atoms import causal, full
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def lower(plan: Plan, *, device: str | torch.device = "cpu") -> dict[str, Any]:
         return {"attn_mask": None, "is_causal": False}
     if causal_offset(plan.runs) == 0:
         return {"attn_mask": None, "is_causal": True}
-    return {"attn_mask": tensor_of(plan.runs.to_dense(), device), "is_causal": False}
+    return {"attn_mask": tensor_from_array(plan.runs.to_dense(), device), "is_causal": False}
 
 
 def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> Plan:
@@ -83,7 +83,7 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
     >>> lift({"is_causal": True}, q=3, k=2)
     Plan(B=1, H=1, Q=3, K=2, pairs=5, density=0.833, empty_rows=0)
     """
-    attn_mask, is_causal = arguments_of(representation, ["attn_mask", "is_causal"], WHERE)
+    attn_mask, is_causal = read_arguments(representation, ["attn_mask", "is_causal"], WHERE)
     if attn_mask is None:
         rows, keys = lengths_hinted(q, k, WHERE)
         return compile_mask(causal() if is_causal else full(), q=rows, k=keys, align=Align.START)
@@ -91,5 +91,5 @@ def lift(representation: Any, *, q: int | None = None, k: int | None = None) -> 
         raise ArgumentError(
             "got attn_mask and is_causal=True", where=WHERE, fix="torch documents them as exclusive; give one of them"
         )
-    attends = attends_or_added(array_of(attn_mask, "attn_mask"), "attn_mask", WHERE)
+    attends = attends_or_added(read_array(attn_mask, "attn_mask"), "attn_mask", WHERE)
     return plan_from_dense(at_lengths(with_four_axes(attends, "attn_mask", WHERE), q, k, "attn_mask", WHERE))

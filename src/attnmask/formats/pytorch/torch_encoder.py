@@ -18,9 +18,9 @@ from attnmask.compiler.structure.facts import causal_offset, is_full
 from attnmask.compiler.structure.sequences import keys_seen, padded_sequences, union_of_items
 from attnmask.conventions import Align, BoolArray, IntArray, masked_out_from_attends
 from attnmask.errors import ArgumentError
-from attnmask.formats.shared.foreign_arrays import arguments_of, array_of, at_lengths, lengths_hinted
+from attnmask.formats.shared.foreign_arrays import at_lengths, lengths_hinted, read_arguments, read_array
 from attnmask.formats.shared.pair_and_key_masks import attends_of_masks, heads_of, reasons_against_empty_rows
-from attnmask.formats.shared.writing import batch_items, reasons_against_pairs, tensor_of
+from attnmask.formats.shared.writing import batch_items, reasons_against_pairs, tensor_from_array
 from attnmask.mask.arguments import one_of, whole_number
 from attnmask.mask.atoms import full, padding
 
@@ -95,18 +95,18 @@ def lower(
     items = batch_items(plan, batch)
     if form == Form.NESTED:
         lengths = np.broadcast_to(cast(IntArray, _nested(plan)), items).copy()
-        return {"lengths": tensor_of(lengths, device)}
+        return {"lengths": tensor_from_array(lengths, device)}
     factors = _factors(plan)
     if factors is None:
         shape = items, heads_of(plan, num_heads), plan.Q, plan.K
         check_pair_count(math.prod(shape))
         pairs = np.broadcast_to(plan.runs.to_dense(), shape).reshape(-1, plan.Q, plan.K)
-        return dict(zip(NAMES, [tensor_of(masked_out_from_attends(pairs), device), None, False], strict=True))
+        return dict(zip(NAMES, [tensor_from_array(masked_out_from_attends(pairs), device), None, False], strict=True))
     pairs, keys = factors
     of_keys = None if keys.all() else np.broadcast_to(keys, (items, plan.K)).copy()
     of_pairs = None if is_full(pairs) else pairs.to_dense()[0, 0]
     masks = [
-        None if attends is None else tensor_of(masked_out_from_attends(attends), device)
+        None if attends is None else tensor_from_array(masked_out_from_attends(attends), device)
         for attends in (of_pairs, of_keys)
     ]
     return dict(zip(NAMES, [*masks, of_pairs is not None and causal_offset(pairs) == 0], strict=True))
@@ -135,7 +135,7 @@ def lift(representation: Any, *, q: int | None = None, num_heads: int | None = N
     """
     if isinstance(representation, Mapping) and "lengths" in representation:
         return _from_lengths(cast(Mapping[Any, Any], representation), q)
-    mask, padding_mask, is_causal = arguments_of(representation, NAMES, WHERE)
+    mask, padding_mask, is_causal = read_arguments(representation, NAMES, WHERE)
     if is_causal and (mask is None or not _is_causal(attends_of_masks(mask, None, MASKS, num_heads, WHERE))):
         raise ArgumentError(
             "is_causal is True beside a mask that is not causal",
@@ -154,7 +154,7 @@ def _is_causal(attends: BoolArray) -> bool:
 
 
 def _from_lengths(given: Mapping[Any, Any], q: int | None) -> Plan:
-    lengths = array_of(arguments_of(given, NESTED, WHERE)[0], "lengths")
+    lengths = read_array(read_arguments(given, NESTED, WHERE)[0], "lengths")
     tokens = padding(lengths=lengths, of="both")
     longest = int(lengths.max())
     rows = longest if q is None else whole_number(q, "q", "lift")

@@ -21,7 +21,7 @@ from attnmask.mask.tables.lookup_tables import MOST_ROWS
 MASKS_FROM = -1000
 
 
-def array_of(value: Any, name: str) -> NDArray[Any]:
+def read_array(value: Any, name: str) -> NDArray[Any]:
     """A NumPy array of nested lists, of an array, or of a tensor of any dtype, strides and device."""
     return as_array_checked(value, name, "lift")
 
@@ -54,7 +54,7 @@ def with_leading_axes(array: NDArray[Any], name: str, where: str) -> NDArray[Any
 
 def plan_from_bools(value: Any, where: str) -> Plan:
     """The plan of bools (Q, K) or (B, H, Q, K), True attends."""
-    array = array_of(value, "array")
+    array = read_array(value, "array")
     if array.dtype.kind != "b":
         raise ArgumentError(
             f"array holds {array.dtype} values",
@@ -87,7 +87,7 @@ def lengths_hinted(q: int | None, k: int | None, where: str) -> tuple[int, int]:
     return whole_number(q, "q", "lift"), whole_number(k, "k", "lift")
 
 
-def arguments_of(representation: Any, names: Sequence[str], where: str) -> list[Any]:
+def read_arguments(representation: Any, names: Sequence[str], where: str) -> list[Any]:
     """The values of keyword arguments given as a dict, None for one left out."""
     if not isinstance(representation, Mapping):
         raise ArgumentError(
@@ -183,7 +183,7 @@ def attends_by(ones: BoolArray, polarity: str | None) -> BoolArray:
     return ones if given is Polarity.ATTENDS else attends_from_masked_out(ones)
 
 
-def ones_of(array: NDArray[Any], name: str, where: str) -> BoolArray:
+def read_ones(array: NDArray[Any], name: str, where: str) -> BoolArray:
     """What attends, of bools or of zeros and ones for a library that documents 1 as attending."""
     ones = array == 1
     other = ~(ones | (array == 0))
@@ -210,9 +210,9 @@ def _named(values: NDArray[Any]) -> str:
     return "all 1" if values.all() else "mixed" if values.any() else "all 0"
 
 
-def bounds_of(value: Any, name: str, where: str) -> IntArray:
+def read_bounds(value: Any, name: str, where: str) -> IntArray:
     """Where sequences begin and the last one ends, int64 (N + 1,): 0 first, never falling."""
-    bounds = np.atleast_1d(array_of(value, name))
+    bounds = np.atleast_1d(read_array(value, name))
     if bounds.dtype.kind not in "iu" or bounds.ndim != 1 or not len(bounds):
         raise ArgumentError(
             f"{name} holds {bounds.dtype} values in shape {bounds.shape}",
@@ -225,7 +225,7 @@ def bounds_of(value: Any, name: str, where: str) -> IntArray:
     return bounds.astype(np.int64)
 
 
-def window_of(value: Any, name: str, where: str) -> tuple[int | None, int | None]:
+def read_window(value: Any, name: str, where: str) -> tuple[int | None, int | None]:
     """The two sides of a window of which -1 is no bound."""
     sides = cast(Sequence[Any], value) if isinstance(value, Sequence) else ()
     if len(sides) != 2 or not all(is_whole(side) and side >= -1 for side in sides):

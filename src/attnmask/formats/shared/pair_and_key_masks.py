@@ -10,7 +10,7 @@ import numpy as np
 from attnmask.compiler.plan import Plan
 from attnmask.conventions import BoolArray, attends_from_masked_out
 from attnmask.errors import AmbiguousError, ArgumentError
-from attnmask.formats.shared.foreign_arrays import array_of, attends_or_added
+from attnmask.formats.shared.foreign_arrays import attends_or_added, read_array
 from attnmask.mask.arguments import whole_number
 
 
@@ -80,6 +80,6 @@ def _attends_of_keys(value: Any, name: str, where: str) -> BoolArray:
 
 
 def _attends(value: Any, name: str, where: str) -> BoolArray:
-    array = array_of(value, name)
+    array = read_array(value, name)
     attends = attends_or_added(array, name, where)
     return attends_from_masked_out(attends) if array.dtype.kind == "b" else attends

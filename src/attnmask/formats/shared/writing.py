@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
-def tensor_of(array: NDArray[Any], device: str | torch.device) -> Tensor:
+def tensor_from_array(array: NDArray[Any], device: str | torch.device) -> Tensor:
     """An array as a torch tensor."""
     import torch
 
@@ -38,7 +38,7 @@ def tensor_of(array: NDArray[Any], device: str | torch.device) -> Tensor:
         ) from error
 
 
-def additive_of(plan: Plan, dtype: str | torch.dtype, masked: str | float, device: str | torch.device) -> Tensor:
+def additive_from_plan(plan: Plan, dtype: str | torch.dtype, masked: str | float, device: str | torch.device) -> Tensor:
     """A float tensor (B, H, Q, K): 0 where a pair attends, else the constant."""
     import torch
 
@@ -47,7 +47,7 @@ def additive_of(plan: Plan, dtype: str | torch.dtype, masked: str | float, devic
         raise ArgumentError(f"dtype is {shown(dtype)}", where="lower(dtype=)", fix=f"give one of {', '.join(FLOATS)}")
     float_type: torch.dtype = getattr(torch, name)
     constant = _masked_constant(masked, torch.finfo(float_type).min)
-    attends = tensor_of(plan.runs.to_dense(), device)
+    attends = tensor_from_array(plan.runs.to_dense(), device)
     return torch.zeros(attends.shape, dtype=float_type, device=device).masked_fill_(~attends, constant)
 
 

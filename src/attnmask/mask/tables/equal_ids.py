@@ -9,7 +9,7 @@ import numpy as np
 from attnmask.conventions import IntArray
 from attnmask.mask.expression import Bounds, KeyRange
 from attnmask.mask.tables.id_stretches import Stretches
-from attnmask.mask.tables.run_table import RunTable, range_of
+from attnmask.mask.tables.run_table import RunTable, range_over_items
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EqualIds:
             starts, stops = (self.queries.spread(bound, first, count, outside=0)[:, None] for bound in of_stretch)
             return Bounds(starts.shape, starts, stops)
         row = self.queries.spread(self.row, first, count, outside=-1)[:, None]
-        low, high = (np.broadcast_to(bound, row.shape) for bound in range_of(within, len(row), 1))
+        low, high = (np.broadcast_to(bound, row.shape) for bound in range_over_items(within, len(row), 1))
         counts, starts, stops = self.table.within(row, low, high)
         return Bounds(row.shape, starts, stops, counts)
 

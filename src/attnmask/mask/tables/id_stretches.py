@@ -14,7 +14,7 @@ from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
 from attnmask.mask.arguments import LARGEST, as_array_checked, ids_per_position, lengths_per_item
 from attnmask.mask.frozen_array import SHOWN, FrozenArray, is_ragged
-from attnmask.mask.tables.lookup_tables import item_of
+from attnmask.mask.tables.lookup_tables import look_up
 
 Int64 = NDArray[np.int64]
 
@@ -48,7 +48,7 @@ class Stretches:
         ends = np.concatenate([self.ends.values, np.full((self.items, 1), apart - 1)], axis=1)
         ids = np.concatenate([self.ids.values, np.full((self.items, 1), -1)], axis=1)
         line = (ends + apart * np.arange(self.items)[:, None]).reshape(-1)
-        item = item_of(np.arange(self.items), b)
+        item = look_up(np.arange(self.items), b)
         inside = (position >= 0) & (position < apart - 1)
         found = np.searchsorted(line, item * apart + np.where(inside, position, 0), side="right")
         return np.where(inside, ids.reshape(-1)[found], -1)

@@ -17,7 +17,7 @@ MOST_ROWS = 2**27
 Flat = tuple[IntArray, IntArray, IntArray]
 
 
-def item_of(table: NDArray[Any], *indices: IntArray) -> NDArray[Any]:
+def look_up(table: NDArray[Any], *indices: IntArray) -> NDArray[Any]:
     """``table[indices]``, where an axis of length 1 answers for every index."""
     if 0 in table.shape:
         return np.zeros(np.broadcast_shapes(*(index.shape for index in indices)), dtype=table.dtype)
@@ -27,7 +27,7 @@ def item_of(table: NDArray[Any], *indices: IntArray) -> NDArray[Any]:
 def position_in(table: NDArray[Any], b: IntArray, position: IntArray, outside: int | bool) -> NDArray[Any]:
     """``table[b, position]``, and ``outside`` for positions that the table (B, S) does not reach."""
     inside = (position >= 0) & (position < table.shape[1])
-    return np.where(inside, item_of(table, b, np.where(inside, position, 0)), outside)
+    return np.where(inside, look_up(table, b, np.where(inside, position, 0)), outside)
 
 
 def runs_of_rows(seen: BoolArray) -> Flat:

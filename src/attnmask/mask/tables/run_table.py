@@ -67,7 +67,7 @@ def table_of(counts: IntArray, starts: IntArray, stops: IntArray, keys: int) -> 
     return RunTable(np.repeat(np.arange(counts.size), counts.reshape(-1)), starts, stops, keys)
 
 
-def range_of(within: KeyRange, items: int, heads: int) -> tuple[IntArray, IntArray]:
+def range_over_items(within: KeyRange, items: int, heads: int) -> tuple[IntArray, IntArray]:
     """First and last key + 1 of each row, over all items or heads that share a table: (items, heads, Q or 1)."""
     shared = tuple(axis for axis, size in enumerate((items, heads)) if size == 1)
     low, high = within.starts.min(axis=shared, keepdims=True), within.stops.max(axis=shared, keepdims=True)

@@ -14,8 +14,8 @@ from attnmask.mask.arguments import bool_array, positive_number, whole_number
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen_array import FrozenArray
-from attnmask.mask.tables.lookup_tables import Flat, check_row_count, item_of, runs_of_rows
-from attnmask.mask.tables.run_table import FEW_RUNS, range_of, table_of
+from attnmask.mask.tables.lookup_tables import Flat, check_row_count, look_up, runs_of_rows
+from attnmask.mask.tables.run_table import FEW_RUNS, range_over_items, table_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,7 +27,7 @@ class Blocks(Atom):
         layout, row, column = self._four_axes(), at.q // self.size, at.k // self.size
         rows, columns = layout.shape[2:]
         exists = (row >= 0) & (row < rows) & (column < columns)
-        return exists & item_of(layout, at.b, at.h, np.clip(row, 0, max(rows - 1, 0)), np.clip(column, 0, columns - 1))
+        return exists & look_up(layout, at.b, at.h, np.clip(row, 0, max(rows - 1, 0)), np.clip(column, 0, columns - 1))
 
     @property
     def costly(self) -> bool:
@@ -44,7 +44,7 @@ class Blocks(Atom):
         block = domain.positions // self.size
         of_head = rows * np.arange(b * h).reshape(b, h, 1)
         row = np.where((block >= 0) & (block < rows), of_head + block, -1)
-        low, high = range_of(within, b, h)
+        low, high = range_over_items(within, b, h)
         row, low, high = np.broadcast_arrays(row, low // self.size, -(-high // self.size))
         counts, starts, stops = table.within(row, low, high)
         return Bounds((b, h, domain.Q), starts * self.size, stops * self.size, counts)

@@ -15,7 +15,7 @@ from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Mask, parts_of
 from attnmask.mask.frozen_array import FrozenArray
 from attnmask.mask.reference import attends
-from attnmask.mask.tables.lookup_tables import item_of
+from attnmask.mask.tables.lookup_tables import look_up
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,7 +27,7 @@ class Placed(Atom):
     length: int
 
     def attends(self, at: Points) -> BoolArray:
-        start = item_of(self.at.values, at.b)
+        start = look_up(self.at.values, at.b)
         q, k = at.q - start, at.k - start
         inside = (q >= 0) & (q < self.length) & (k >= 0) & (k < self.length)
         # Some positions of the mask are asked about in place of those outside of it.
@@ -39,7 +39,7 @@ class Placed(Atom):
         return Domain(domain.B, domain.H, self.length, self.length)
 
     def sizes(self) -> dict[str, int]:
-        inner = [atom.sizes() for atom in sized_atoms_of(self.mask)]
+        inner = [atom.sizes() for atom in sized_atoms_in(self.mask)]
         items = [sizes.get("B", 1) for sizes in inner] + [len(self.at.values)]
         heads = [sizes.get("H", 1) for sizes in inner]
         return {"B": max(items), "H": max(heads)}
@@ -87,17 +87,17 @@ def placed(mask: Mask, at: int | Sequence[int] | IntArray, length: int) -> Mask:
     return found
 
 
-def sized_atoms_of(mask: Mask) -> list[Atom]:
+def sized_atoms_in(mask: Mask) -> list[Atom]:
     """The atoms whose data speak about the lengths of the whole: those of a placed mask speak about its part."""
     if isinstance(mask, Placed):
         return [mask]
     own = [mask] if isinstance(mask, Atom) else []
-    return own + [atom for part in parts_of(mask) for atom in sized_atoms_of(part)]
+    return own + [atom for part in parts_of(mask) for atom in sized_atoms_in(part)]
 
 
 def _check_sizes(mask: Placed) -> None:
     fixed = {"Q": mask.length, "K": mask.length, "B": mask.sizes()["B"], "H": mask.sizes()["H"]}
-    sizes = [atom.sizes() for atom in sized_atoms_of(mask.mask)] + [{"B": len(mask.at.values)}]
+    sizes = [atom.sizes() for atom in sized_atoms_in(mask.mask)] + [{"B": len(mask.at.values)}]
     for axis, size in ((axis, size) for one in sizes for axis, size in one.items()):
         if size != fixed[axis] and not (size == 1 and axis in "BH"):
             raise ArgumentError(
@@ -105,7 +105,7 @@ def _check_sizes(mask: Placed) -> None:
                 where="placed",
                 fix="make them agree",
             )
-    least = max((n for atom in sized_atoms_of(mask.mask) for n in atom.least_sizes().values()), default=0)
+    least = max((n for atom in sized_atoms_in(mask.mask) for n in atom.least_sizes().values()), default=0)
     if least > mask.length:
         what = f"the mask speaks of {least} tokens, the part has {mask.length}"
         raise ArgumentError(what, where="placed(length=)", fix=f"give length={least} or more, or fix the lengths")

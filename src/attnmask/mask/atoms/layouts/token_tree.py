@@ -15,7 +15,7 @@ from attnmask.mask.arguments import ids_per_position, lengths_per_item
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Bounds, Mask
 from attnmask.mask.frozen_array import FrozenArray
-from attnmask.mask.tables.lookup_tables import Flat, check_run_count, item_of, position_in
+from attnmask.mask.tables.lookup_tables import Flat, check_run_count, look_up, position_in
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,7 +43,7 @@ class CachedTree(Tree):
     by_row: ClassVar[bool] = True
 
     def attends(self, at: Points) -> BoolArray:
-        parents, cache = self.parents.values, item_of(self.cache.values, at.b)
+        parents, cache = self.parents.values, look_up(self.cache.values, at.b)
         is_node = (at.row >= 0) & (at.row < parents.shape[1])
         return is_node & (at.k < cache) | _is_on_path(parents, at.b, at.row, at.k - cache)
 

@@ -13,7 +13,7 @@ from attnmask.mask.arguments import lengths_per_item
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Bounds, Mask
 from attnmask.mask.frozen_array import FrozenArray
-from attnmask.mask.tables.lookup_tables import item_of
+from attnmask.mask.tables.lookup_tables import look_up
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,7 +21,7 @@ class Prefix(Atom):
     lengths: FrozenArray
 
     def attends(self, at: Points) -> BoolArray:
-        return at.k < item_of(self.lengths.values, at.b)
+        return at.k < look_up(self.lengths.values, at.b)
 
     def bounds(self, domain: Domain) -> Bounds:
         lengths = self.lengths.values

@@ -16,7 +16,7 @@ from attnmask.mask.arguments import LARGEST, ids_per_position
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen_array import FrozenArray, is_ragged
-from attnmask.mask.tables.run_table import FEW_RUNS, range_of, table_of
+from attnmask.mask.tables.run_table import FEW_RUNS, range_over_items, table_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +42,7 @@ class GlobalTokens(Atom):
         table = table_of(np.array([len(own) for own, _ in runs]), starts, stops, max(domain.K, stops.max(initial=0)))
         items = np.arange(len(self.items))[:, None]
         row = np.where(self._are_global(items, domain.positions), len(items), items)[:, None]
-        low, high = range_of(within, len(items), 1)
+        low, high = range_over_items(within, len(items), 1)
         row, low, high = np.broadcast_arrays(row, low, high)
         counts, starts, stops = table.within(row, low, high)
         return Bounds((len(items), 1, domain.Q), starts, stops, counts)

@@ -17,7 +17,7 @@ from attnmask.mask.arguments import bool_array, one_of, positive_number
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Bounds, Mask
 from attnmask.mask.frozen_array import FrozenArray
-from attnmask.mask.tables.lookup_tables import item_of
+from attnmask.mask.tables.lookup_tables import look_up
 
 
 class Which(StrEnum):
@@ -50,7 +50,7 @@ class PrecedingImages(Atom):
 
     def _images(self, b: IntArray, row: IntArray) -> NDArray[np.int64]:
         # Rows behind the table are text that is generated later.
-        return item_of(self._counts, b, np.clip(row + 1, 0, self._counts.shape[1] - 1))
+        return look_up(self._counts, b, np.clip(row + 1, 0, self._counts.shape[1] - 1))
 
     def sizes(self) -> dict[str, int]:
         return {"B": len(self._counts)}

@@ -17,8 +17,8 @@ from attnmask.mask.atoms.tokens.pad_ids import attention_mask_from_ids
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Bounds, KeyRange, Mask, all_keys
 from attnmask.mask.frozen_array import FrozenArray
-from attnmask.mask.tables.lookup_tables import Flat, item_of, position_in, runs_of_rows
-from attnmask.mask.tables.run_table import FEW_RUNS, range_of, table_of
+from attnmask.mask.tables.lookup_tables import Flat, look_up, position_in, runs_of_rows
+from attnmask.mask.tables.run_table import FEW_RUNS, range_over_items, table_of
 
 AXES = {Of.KEYS: "K", Of.QUERIES: "Q", Of.BOTH: "QK"}
 
@@ -32,7 +32,7 @@ class PaddingByLength(Atom):
     by_row: ClassVar[bool] = True
 
     def attends(self, at: Points) -> BoolArray:
-        n = item_of(self.lengths.values, at.b)
+        n = look_up(self.lengths.values, at.b)
         key = self._is_token(at.k, n, at.domain.K)
         query = self._is_token(at.row, n, at.domain.Q)
         return {Of.KEYS: key, Of.QUERIES: query, Of.BOTH: query & key}[self.of]
@@ -93,7 +93,7 @@ class PaddingByMask(Atom):
                 np.full(len(values), domain.K),
             )
         table = table_of(counts, starts, stops, max(values.shape[1], domain.K))
-        low, high = range_of(within, len(values), 1)
+        low, high = range_over_items(within, len(values), 1)
         row = items if self.of is Of.KEYS else self._if_token(items, domain.rows)
         row, low, high = np.broadcast_arrays(row, low, high)
         counts, starts, stops = table.within(row, low, high)

@@ -13,7 +13,7 @@ from attnmask.mask.arguments import bool_array
 from attnmask.mask.domain import Domain, Points
 from attnmask.mask.expression import Atom, Bounds, Mask
 from attnmask.mask.frozen_array import FrozenArray
-from attnmask.mask.tables.lookup_tables import item_of, runs_of_rows
+from attnmask.mask.tables.lookup_tables import look_up, runs_of_rows
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,7 +24,7 @@ class Dense(Atom):
     def attends(self, at: Points) -> BoolArray:
         rows, keys = self._four_axes().shape[2:]
         exists = (at.row >= 0) & (at.row < rows) & (at.k < keys)
-        return exists & item_of(
+        return exists & look_up(
             self._four_axes(), at.b, at.h, np.clip(at.row, 0, max(rows - 1, 0)), np.clip(at.k, 0, max(keys - 1, 0))
         )
 
