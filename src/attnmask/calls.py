@@ -1,4 +1,4 @@
-"""What every public function has in common: a wrong call, and a missing package, are told in words."""
+"""Checks that every public function shares: a wrong call and a missing package raise a clear error."""
 
 from __future__ import annotations
 

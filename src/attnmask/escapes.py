@@ -1,4 +1,4 @@
-"""Text from outside (names of files, models, columns; messages of other code) made safe to show."""
+"""Text from outside (file names, models, columns, messages of other code), made safe to print."""
 
 from __future__ import annotations
 

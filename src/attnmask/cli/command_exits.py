@@ -1,4 +1,4 @@
-"""Whatever ends a command becomes one message and an exit code."""
+"""Exit codes and messages of commands, whatever ends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A set seen from its keys: which queries attend to each."""
+"""Questions about keys: which queries attend to each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A set in words, and as the shortest expression that can be proved equal."""
+"""A set in words, and as the shortest expression that is proved equal to it."""
 
 from __future__ import annotations
 

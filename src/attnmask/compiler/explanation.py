@@ -1,4 +1,4 @@
-"""Why a query attends, or does not attend, to a key."""
+"""Why a query attends, or does not attend, to a key, term by term."""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""The Plan: a compiled mask, and the only thing that later stages see."""
+"""The Plan: a compiled mask, and the only thing that later stages see.
+
+``compile`` evaluates an expression on given lengths and returns a Plan, which holds the set as Runs, the position of
+query row 0, and the expression for explanations. Formats turn a Plan into a library's own form, ``attention`` runs
+it, and drawing shows it; none of them looks at the expression to know the set. Two plans are equal iff their sets are
+equal. Methods that belong to higher folders (``to``, ``formats``, ``backend_for``) call functions that are registered
+by name.
+"""
 
 from __future__ import annotations
 

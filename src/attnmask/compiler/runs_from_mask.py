@@ -1,4 +1,9 @@
-"""Expression + domain -> Runs, by run algebra."""
+"""From an expression and a domain to Runs, by run algebra.
+
+Each atom gives the ranges of keys of its rows; ``&``, ``|``, ``~`` and ``^`` merge sorted ranges. Atoms whose ranges
+are many, such as predicates or interleaved documents, are evaluated last, and only where the other terms of an ``&``
+leave keys.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Runs -> EMPTY / PARTIAL / FULL tiles, for any block size, without visiting pairs or empty tiles."""
+"""From Runs to EMPTY, PARTIAL and FULL tiles of any block size, without a look at single pairs or empty tiles.
+
+FlexAttention's BlockMask, the pictures and the schedule of the tiled backend are made from these tiles. The work
+grows with rows times runs and with the tiles touched, never with queries times keys.
+"""
 
 from __future__ import annotations
 

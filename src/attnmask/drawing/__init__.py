@@ -1,4 +1,4 @@
-"""Pictures of a plan: text for the terminal, figures for a page. Nothing looks at this from below."""
+"""Pictures of a plan: text for the terminal, figures for a page."""
 
 from attnmask.drawing.figure import figure_from_plan as figure_from_plan
 from attnmask.drawing.figure import save_image as save_image

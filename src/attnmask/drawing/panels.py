@@ -1,4 +1,4 @@
-"""What there is to draw: for some items and heads of a plan, cells that are single pairs or tiles of pairs."""
+"""The cells of a picture: single pairs, or tiles of pairs, for some items and heads of a plan."""
 
 from __future__ import annotations
 

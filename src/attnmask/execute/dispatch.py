@@ -1,4 +1,9 @@
-"""One call of attention: its arguments are checked, a backend is chosen, and the backend runs."""
+"""One call of attention: check the arguments, choose a backend, run it.
+
+``attend`` compiles the mask if it is an expression, asks ``backend_choice`` which backend can run the call, and
+passes it the Runs (native, tiled), a lowered form (varlen, flex) or the set as bools (dense, reference). Weights of
+keys become extra columns of q and k; what no backend can do exactly is refused before anything runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors as kernels want them; batch items and heads laid end to end make one block-diagonal mask."""
+"""Tensors in the layout that kernels need; batch items and heads laid end to end as one block-diagonal mask."""
 
 from __future__ import annotations
 

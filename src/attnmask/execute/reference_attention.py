@@ -1,4 +1,4 @@
-"""The numeric meaning of attention under a mask: float64, every pair, nothing clever."""
+"""The numeric meaning of attention under a mask: float64, computed at every pair."""
 
 from __future__ import annotations
 

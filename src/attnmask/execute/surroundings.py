@@ -1,4 +1,4 @@
-"""What runs around a call of ``attention``: torch's function transforms, and the process that was forked."""
+"""What surrounds a call of ``attention``: torch's function transforms, and a forked process."""
 
 from __future__ import annotations
 

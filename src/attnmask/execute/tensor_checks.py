@@ -1,4 +1,4 @@
-"""Checks of what people pass to ``attention``."""
+"""Checks of the arguments of ``attention``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of pictures: which kinds there are, and what is needed for them."""
+"""Picture files: which kinds can be written, and which package each needs."""
 
 from __future__ import annotations
 

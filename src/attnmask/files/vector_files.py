@@ -1,4 +1,4 @@
-"""Write embeddings so that a file is whole or not there, whatever interrupts the writing."""
+"""Writing embeddings: a file is written completely or not at all."""
 
 from __future__ import annotations
 

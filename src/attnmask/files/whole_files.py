@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, whatever interrupts the writing."""
+"""Writing a file completely or not at all, also when the writing is interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Stage 3, represent: Plan <-> the form that each library wants. A format never sees q, k or v."""
+"""Stage 3, represent: ``lower`` turns a Plan into a library's own form, ``lift`` reads that form back.
+
+Each format is a module with ``refusals``, ``lower`` and ``lift`` (see ``protocol``), found by its name in
+``format_names``. This file checks the name and the options, asks for refusals first, and turns what fails on foreign
+values into one clear error. A format never sees q, k or v.
+"""
 
 from __future__ import annotations
 

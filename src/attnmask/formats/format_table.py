@@ -1,4 +1,4 @@
-"""Which formats can hold a set, in how many bytes, and why the others cannot."""
+"""The table of the command ``formats``: which formats can hold a set, in how many bytes, and why others cannot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every format is: a module with a name, a summary and three functions."""
+"""The protocol of a format: a module with a name, a summary and three functions."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Stage 1, describe: shape-free expressions of atoms, and the reference that is their meaning."""
+"""Stage 1, describe: expressions of atoms, without lengths, and the reference evaluator that is their meaning."""

@@ -1,4 +1,4 @@
-"""Where an expression is evaluated: how many batch items, heads, queries and keys, and how they line up."""
+"""The domain of an evaluation: batch items, heads, queries and keys, and the position of query row 0."""
 
 from __future__ import annotations
 

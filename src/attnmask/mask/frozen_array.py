@@ -1,4 +1,4 @@
-"""Arrays that can stand inside an expression: read-only, compared and hashed by content."""
+"""Arrays inside an expression: read-only, compared and hashed by content."""
 
 from __future__ import annotations
 

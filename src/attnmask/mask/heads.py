@@ -1,4 +1,4 @@
-"""Another mask for every head."""
+"""A mask for each head."""
 
 from __future__ import annotations
 

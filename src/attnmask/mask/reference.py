@@ -1,4 +1,7 @@
-"""The meaning of a mask: every pair looked at, nothing clever. All other code is compared with this file."""
+"""The meaning of a mask: every pair is evaluated, without any shortcut.
+
+All other code is compared with this file, so it stays under 100 lines and does nothing clever.
+"""
 
 from __future__ import annotations
 

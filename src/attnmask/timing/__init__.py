@@ -1,4 +1,4 @@
-"""How fast attention is under a mask, beside what people would use instead: in one run, round by round."""
+"""The speed of attention under a mask, beside that of other libraries, in one run."""
 
 from attnmask.timing.interleaved import Row as Row
 from attnmask.timing.interleaved import compare as compare

@@ -1,4 +1,4 @@
-"""Times of a problem, ours and the peers', interleaved: whatever slows a machine down slows all of them."""
+"""Times of a problem, ours and the peers', interleaved: a slow moment of the machine slows all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be computed: a plan and tensors for it."""
+"""A problem to time: a plan, and tensors for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people would use instead: each peer is given its mask ready-made, in its own form."""
+"""The peers: each is given its mask ready-made, in its own form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets that are one window for all items and heads, with queries and keys lined up at one end."""
+"""Sets that are one window for all items and heads, aligned at the first or the last query and key."""
 
 from __future__ import annotations
 

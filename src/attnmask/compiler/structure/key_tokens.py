@@ -1,4 +1,4 @@
-"""Sets that say of each key whether it is a token: padding, or with a decoder's own causality, causal padding."""
+"""Sets that are padding of keys, alone or with a decoder's causal mask."""
 
 from __future__ import annotations
 

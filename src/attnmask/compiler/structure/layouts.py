@@ -1,4 +1,4 @@
-"""Guesses at masks that are laid out: images, blocks, trees, answers behind one prompt. See recognise."""
+"""Guesses at masks over a layout: images, blocks, trees, several answers to one prompt. See ``recognise``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outline of a set: what can be read off its runs at once, for guesses that are checked afterwards."""
+"""What is read directly off the runs of a set, for guesses that are checked afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A set as a window between tokens: the three things that most libraries take as arguments of their own."""
+"""Sets that are a window between tokens: the form that most libraries take as arguments."""
 
 from __future__ import annotations
 

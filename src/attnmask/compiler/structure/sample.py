@@ -1,4 +1,4 @@
-"""Some pairs of a set, by which most guesses at what it is are refuted without being compiled."""
+"""A sample of pairs, which refutes most guesses before they are compiled."""
 
 from __future__ import annotations
 

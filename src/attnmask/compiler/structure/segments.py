@@ -1,4 +1,4 @@
-"""Segments: ids of queries and of keys, of which those that are equal see each other."""
+"""Segments: ids of queries and keys such that a query attends to the keys of its own id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention by torch's FlexAttention, with blocks straight from the plan: what runs any set on a GPU."""
+"""Attention by torch's FlexAttention, with a BlockMask made from the plan, which runs any set on a GPU."""
 
 from __future__ import annotations
 

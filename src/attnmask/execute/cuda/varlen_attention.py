@@ -1,4 +1,4 @@
-"""Attention by torch's kernel for sequences of any lengths: what runs packed documents on a GPU."""
+"""Attention by torch's varlen kernel, which runs packed documents on a GPU."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Attention over runs in C++: compiled on first use, for the processor at hand, and kept."""
+"""Attention over runs in C++: compiled on first use for this processor, then cached."""

@@ -1,4 +1,4 @@
-"""The kernel's library: compiled once for a machine and its PyTorch, then found in the cache folder."""
+"""The kernel's shared library: compiled once for a machine and its PyTorch, then loaded from the cache."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Formats that are plain arrays or lists of truth values or additive terms."""
+"""Formats that are plain arrays or lists: bools, integers, or terms added to the scores."""

@@ -1,4 +1,4 @@
-"""NumPy bool array, the form nearest to the meaning."""
+"""NumPy bool array, one value for each pair."""
 
 from __future__ import annotations
 

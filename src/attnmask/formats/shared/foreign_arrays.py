@@ -1,4 +1,4 @@
-"""Somebody else's arrays, read without a guess; True attends in all that is returned."""
+"""Reading other libraries' arrays without a guess; in everything returned True attends."""
 
 from __future__ import annotations
 

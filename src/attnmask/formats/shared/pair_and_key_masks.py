@@ -1,4 +1,4 @@
-"""The two masks of torch.nn.MultiheadAttention and of what is built on it: of pairs and of keys, True is masked out."""
+"""The two masks of torch.nn.MultiheadAttention, of pairs and of keys, in which True is masked out."""
 
 from __future__ import annotations
 

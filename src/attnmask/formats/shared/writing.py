@@ -1,4 +1,4 @@
-"""What several formats need to write a plan down."""
+"""Writing a plan as arrays and tensors, for several formats."""
 
 from __future__ import annotations
 

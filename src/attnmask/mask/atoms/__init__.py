@@ -1,4 +1,4 @@
-"""The atoms, one file a kind; each function here that returns a Mask is in ATOMS by its name."""
+"""The atoms, one file each; every function here that returns a Mask is in ATOMS under its name."""
 
 from __future__ import annotations
 

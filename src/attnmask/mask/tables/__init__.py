@@ -1,1 +1,1 @@
-"""Tables that atoms look up: one row an item or a position, and the key runs of such rows."""
+"""Tables behind atoms: a row for each item or position, and the key runs of such rows."""

@@ -1,4 +1,4 @@
-"""Key runs of queries that see the keys of their own id."""
+"""Key runs of queries that attend to the keys of their own id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids per position, kept as stretches of equal ids: as large as the documents are many, whatever their lengths."""
+"""Ids by position, stored as stretches of equal ids: the size grows with the documents, not with their lengths."""
 
 from __future__ import annotations
 

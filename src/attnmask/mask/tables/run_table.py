@@ -1,4 +1,4 @@
-"""A table of rows of key runs, each of which many query rows may share: looked up only where keys matter."""
+"""A table of rows of key runs that many query rows share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Block-sparse layouts: what one block of queries may see, block by block of keys."""
+"""Block-sparse layouts: which blocks of keys a block of queries attends to."""
 
 from __future__ import annotations
 

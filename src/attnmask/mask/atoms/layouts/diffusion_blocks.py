@@ -1,4 +1,4 @@
-"""Block diffusion: noised blocks see themselves and the clean blocks before them."""
+"""Block diffusion: noised blocks attend to themselves and to the clean blocks before them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees of drafts: a node sees the path that leads to it."""
+"""Token trees of speculative decoding: a node attends to its ancestors."""
 
 from __future__ import annotations
 

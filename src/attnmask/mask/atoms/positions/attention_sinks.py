@@ -1,4 +1,4 @@
-"""Attention sinks: the first tokens stay visible."""
+"""Attention sinks: every query attends to the first tokens."""
 
 from __future__ import annotations
 

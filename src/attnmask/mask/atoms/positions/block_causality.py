@@ -1,4 +1,4 @@
-"""Causal between blocks, open within: block-wise generation, and chunks of streaming speech."""
+"""Causal between blocks, bidirectional within one: block-wise generation, chunks of streaming speech."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The causal mask: no query sees the future."""
+"""The causal mask: no query attends to later keys."""
 
 from __future__ import annotations
 

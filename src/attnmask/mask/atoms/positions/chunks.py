@@ -1,4 +1,4 @@
-"""Chunks: queries see their own chunk of positions."""
+"""Chunks: a query attends to the keys of its own chunk of positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prefix mask: the first keys are seen by every query."""
+"""The prefix mask: every query attends to the first keys."""
 
 from __future__ import annotations
 

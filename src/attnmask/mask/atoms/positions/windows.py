@@ -1,4 +1,4 @@
-"""The sliding window: only neighbours are seen."""
+"""The sliding window: a query attends to its neighbours."""
 
 from __future__ import annotations
 

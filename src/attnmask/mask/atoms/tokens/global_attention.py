@@ -1,4 +1,4 @@
-"""Global tokens: they see everything, and everything sees them."""
+"""Global tokens: they attend to every key, and every query attends to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The padding mask: the filling of a ragged batch is not there."""
+"""The padding mask: which positions of a ragged batch are tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents mask: packed texts do not see each other."""
+"""The documents mask: packed documents do not attend to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens of a batch of ids are padding, without a guess."""
+"""The padding mask of a batch of token ids, read from the pad id without a guess."""
 
 from __future__ import annotations
 

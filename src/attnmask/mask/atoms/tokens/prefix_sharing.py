@@ -1,4 +1,4 @@
-"""One prompt, several answers."""
+"""One prompt with several answers, which attend to the prompt and not to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validity on both sides of cross-attention."""
+"""Padding of queries and of keys, for cross-attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans that are open both ways, such as images inside causal text."""
+"""Bidirectional spans, such as images inside causal text."""
 
 from __future__ import annotations
 

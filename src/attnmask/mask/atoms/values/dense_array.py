@@ -1,4 +1,4 @@
-"""The dense mask: an array that says it pair by pair."""
+"""The dense mask: an array with a value for each pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A predicate: any rule of one's own, evaluated pair by pair where other terms leave pairs."""
+"""A predicate: a function of one's own, evaluated only at pairs that other terms leave open."""
 
 from __future__ import annotations
 
