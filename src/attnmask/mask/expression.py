@@ -1,7 +1,7 @@
 """Mask expressions: immutable, hashable values that say which (query, key) pairs attend, without any length.
 
 An expression is an atom or a combination by ``& | ~ - ^`` and ``shift``. An atom implements ``attends``, its meaning
-at given points, and ``bounds`` or ``runs``, the same as ranges of keys for each query row. ``mask/reference.py``
+at given points, and ``bounds``, the same as ranges of keys for each query row. ``mask/reference.py``
 evaluates expressions by ``attends`` alone; ``compiler/runs_from_mask.py`` by ranges. The tests compare the two.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from attnmask.auditing.subject.audited_model import Subject
+from attnmask.hf.models.known_types import known_type
 
 # Substrings of the class names of modules -> how these mix tokens.
 NAMES = {
@@ -23,16 +24,6 @@ NAMES = {
     "conv2d": "convolutions",
     "conv": "convolutions",
 }
-# Model types that mix tokens by design in ways that the names of their modules do not show.
-DESIGNS = {
-    "cpmant": "all of a text is context that sees itself both ways, unless a span says otherwise",
-    "funnel": "its encoder pools neighbouring tokens",
-    "led": "it pads rows to whole windows by itself, and its positions count from the start of the row",
-    "mobilebert": "its embeddings are those of a token and its two neighbours",
-    "perceiver": "its decoder asks for the places of the row, whatever stands there",
-    "unlimited_ocr": "tokens that are decoded one by one see a window of each other, those of one forward pass all",
-    "xlnet": "its positions are relative to the length of the row, and its targets are permuted",
-}
 # Substrings of the class names of mixture-of-experts modules.
 EXPERTS = ("expert", "moe", "router")
 
@@ -44,7 +35,7 @@ def mixing_beside_attention(subject: Subject, padded: bool = True) -> str:
         subject: the subject. padded: whether the probe is about padding. Layers without a mask explain only leaks of
             padding.
     """
-    design = DESIGNS.get(getattr(subject.config, "model_type", ""), "")
+    design = known_type(getattr(subject.config, "model_type", "")).mixes_tokens
     mixers = list_token_mixers(subject.model) if padded else []
     return design or (f"{', '.join(mixers)} mix tokens without a mask" if mixers else "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from attnmask.conventions import IntArray
+from attnmask.hf.models.known_types import SpanMarks, known_type
 from attnmask.mask.atoms import causal, spans, window
 from attnmask.mask.atoms.positions.windows import Window
 from attnmask.mask.expression import Mask
@@ -20,22 +21,8 @@ from attnmask.mask.expression import Mask
 MARKED = ((1, 3), (4, 13))
 
 
-@dataclass(frozen=True)
-class SpanRule:
-    """How spans are marked in the inputs of an architecture.
-
-    Attributes:
-        argument: name of the argument with a type for every token. inside, outside: the types. is_one: whether all
-            marked tokens form one span; if not, each run of them does. windows_only: whether layers without a window
-            stay causal. switch: attribute of the text config, and its value that enables spans; None if always enabled.
-    """
-
-    argument: str
-    inside: int
-    outside: int
-    is_one: bool = False
-    windows_only: bool = False
-    switch: tuple[str, object] | None = None
+class SpanRule(SpanMarks):
+    """The marks of spans, with the inputs and masks that follow from them."""
 
     def is_open(self, config: Any) -> bool:
         """Return whether a config enables spans."""
@@ -68,18 +55,8 @@ class SpanRule:
         return ids
 
 
-GEMMA4 = SpanRule("mm_token_type_ids", 1, 0, windows_only=True, switch=("use_bidirectional_attention", "vision"))
-RULES = {
-    "gemma3": SpanRule("token_type_ids", 1, 0),
-    "gemma4": GEMMA4,
-    "gemma4_unified": GEMMA4,
-    "hrm_text": SpanRule("token_type_ids", 1, 0, is_one=True, switch=("prefix_lm", True)),
-    "molmo2": SpanRule("mm_token_type_ids", 1, 0, is_one=True),
-    "paligemma": SpanRule("token_type_ids", 0, 1, is_one=True),
-}
-
-
 def span_rule_from_config(config: Any) -> SpanRule | None:
     """Return the rule of a transformers config; None if its token types mark no spans."""
-    rule = RULES.get(getattr(config, "model_type", ""))
+    marks = known_type(getattr(config, "model_type", "")).spans
+    rule = None if marks is None else SpanRule(*astuple(marks))
     return rule if rule is not None and rule.is_open(config) else None

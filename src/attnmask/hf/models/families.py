@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,53 +11,12 @@ from torch import nn
 from attnmask.calls import public
 from attnmask.conventions import IntArray
 from attnmask.errors import ArgumentError
+from attnmask.hf.models.known_types import Family
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(frozen=True)
-class Family:
-    """The inputs that a model type needs for packed texts.
-
-    Attributes:
-        model: name of the class without a head.
-        after_pad: whether positions start at the padding index + 1, and skip tokens with the pad id.
-        token_types: whether ``token_type_ids`` must be passed; by default the model would look them up by position.
-        causal: whether a token attends only to tokens before it.
-        positions: whether ``position_ids`` must be passed.
-    """
-
-    model: str
-    after_pad: bool = False
-    token_types: bool = False
-    causal: bool = False
-    positions: bool = True
-
-
-FAMILIES = {
-    "bert": Family("BertModel", token_types=True),
-    "roberta": Family("RobertaModel", after_pad=True, token_types=True),
-    "xlm-roberta": Family("XLMRobertaModel", after_pad=True, token_types=True),
-    "camembert": Family("CamembertModel", after_pad=True, token_types=True),
-    "distilbert": Family("DistilBertModel"),
-    "mpnet": Family("MPNetModel", after_pad=True),
-    "modernbert": Family("ModernBertModel"),
-    "gpt2": Family("GPT2Model", causal=True),
-    "gpt_neox": Family("GPTNeoXModel", causal=True),
-    "llama": Family("LlamaModel", causal=True),
-    "mistral": Family("MistralModel", causal=True),
-    "qwen2": Family("Qwen2Model", causal=True),
-    "qwen3": Family("Qwen3Model", causal=True),
-    "gemma": Family("GemmaModel", causal=True),
-    "gemma2": Family("Gemma2Model", causal=True),
-    "gemma3_text": Family("Gemma3TextModel", causal=True),
-    "phi": Family("PhiModel", causal=True),
-    "olmo2": Family("Olmo2Model", causal=True),
-    "granite": Family("GraniteModel", causal=True),
-    "starcoder2": Family("Starcoder2Model", causal=True),
-    "smollm3": Family("SmolLM3Model", causal=True),
-}
 # Maximum length for models without a limit of positions.
 UNLIMITED = 2**31
 A_MODEL = "give a model of transformers, such as AutoModel.from_pretrained(...)"

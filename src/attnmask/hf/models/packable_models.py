@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from attnmask.errors import UnsupportedModelError
-from attnmask.hf.models.families import FAMILIES, Family
+from attnmask.hf.models.known_types import Family, known_type
 from attnmask.hf.models.packing_trial import family_from_trial
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def transformers_model(model: Any, where: str) -> PreTrainedModel:
 
 def known_family(base: PreTrainedModel) -> Family | None:
     """Return the family of a model without its head; None if its type is unknown and must be tried."""
-    family = FAMILIES.get(base.config.model_type)
+    family = known_type(base.config.model_type).family
     known = family is not None and type(base).__name__ == family.model and _is_of_transformers(base)
     return family if known else None
 

@@ -13,6 +13,7 @@ from transformers import CONFIG_MAPPING, MODEL_MAPPING, PreTrainedModel
 
 from attnmask.calls import public
 from attnmask.errors import ArgumentError, UnsupportedModelError
+from attnmask.hf.models.known_types import known_type
 from attnmask.mask.arguments import shown, whole_number
 
 if TYPE_CHECKING:  # releases before 5 call it PretrainedConfig
@@ -86,11 +87,6 @@ FIXED_VALUES: dict[str, Any] = {
     "axial_pos_embds": False,
     "block_types": ["recurrent", "attention"],
     "default_language": "en_XX",
-}
-# The same for names that have other meanings in other architectures.
-FIXED_VALUES_BY_TYPE: dict[str, dict[str, Any]] = {
-    "gemma4_text": {"use_bidirectional_attention": "vision"},
-    "molmo2_adapter": {"vision_feature_layer": [1, 0]},
 }
 # Config attributes that describe the saved file, not the architecture.
 FILE_FIELDS = ("transformers_version", "model_type", "dtype", "torch_dtype", "_name_or_path", "_attn_implementation")
@@ -214,7 +210,7 @@ def _shrink(kind: type[PreTrainedConfig], changed: Mapping[str, Any] | None = No
         changes |= {"mask_token_id": VOCABULARY - 1, "pad_token_id": 1}
     changes |= {
         name: value
-        for name, value in {**FIXED_VALUES, **FIXED_VALUES_BY_TYPE.get(kind.model_type, {})}.items()
+        for name, value in {**FIXED_VALUES, **known_type(kind.model_type).tiny_values}.items()
         if name in given
     }
     changes |= {name: value for name, value in changed.items() if name not in parts}

@@ -17,13 +17,8 @@ from attnmask.compiler.plan import Plan
 from attnmask.compiler.structure.facts import is_full
 from attnmask.errors import ArgumentError, UnsupportedModelError
 from attnmask.hf.implementation.token_mask import described
+from attnmask.hf.models.known_types import known_type
 from attnmask.mask.arguments import instance_of
-
-# Model types that mix neighbouring tokens outside attention, where no attention mask can separate the texts.
-MIXING_MODELS = {
-    "mobilebert": "its embeddings hold both neighbours of a token",
-    "recurrent_gemma": "its recurrent layers run on from one text into the next",
-}
 
 
 @dataclass(frozen=True)
@@ -52,9 +47,10 @@ def intersect_with_layer_mask(plan: Plan, layer_plan: Plan) -> Plan:
 
 def refuse_mixing(model_type: str) -> None:
     """Raise for a model that mixes the texts of a row outside its attention."""
-    if model_type in MIXING_MODELS:
+    mixing = known_type(model_type).mixes_row
+    if mixing:
         raise UnsupportedModelError(
-            f"{model_type} mixes the texts of a row: {MIXING_MODELS[model_type]}",
+            f"{model_type} mixes the texts of a row: {mixing}",
             where="packed rows",
             fix="run it on padded batches",
         )
