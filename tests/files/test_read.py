@@ -69,6 +69,31 @@ GOOD = {
         [2, 4],
     ),
     "CSV, U+2028": ("a.csv", "text\na\u2028b\x85c\nd".encode(), None, ["a\u2028b\x85c", "d"], [2, 3]),
+    "CSV, values stay as written": (
+        "a.csv",
+        b"id,text\n1,007\n2,NA\n3,null\n4, 1.0 \n5,true\n6,2020-01-01\n7,nan\n8,1e3\n",
+        "text",
+        ["007", "NA", "null", " 1.0 ", "true", "2020-01-01", "nan", "1e3"],
+        [2, 3, 4, 5, 6, 7, 8, 9],
+    ),
+    "CSV, \\r in quotes": ("a.csv", b'text\n"a\rb"\n"c\r\nd"\ne\n', None, ["a\rb", "c\r\nd", "e"], [2, 3, 5]),
+    "CSV, quotes within a text": ("a.csv", b'text\nsay "not"\n', None, ['say "not"'], [2]),
+    "CSV, lines in another column": ("a.csv", b'text,"a\nb"\nx,"1\n2\n3"\ny,4\n', "text", ["x", "y"], [3, 6]),
+    "JSON, values stay as written": (
+        "a.jsonl",
+        jsonl({"t": "007"}, {"t": "null"}, {"t": " 1.0 "}, {"t": "2020-01-01"}, {"t": "2020-01-01T00:00:00Z"}),
+        None,
+        ["007", "null", " 1.0 ", "2020-01-01", "2020-01-01T00:00:00Z"],
+        [1, 2, 3, 4, 5],
+    ),
+    "JSON, other fields of any kind": (
+        "a.jsonl",
+        jsonl({"t": "a", "x": 1}, {"t": "b", "x": [10**30, {"y": None}]}, {"t": "c", "x": "d"}),
+        "t",
+        ["a", "b", "c"],
+        [1, 2, 3],
+    ),
+    "JSON, text of 3 MB": ("a.jsonl", jsonl({"t": "x" * 3_000_000}), None, ["x" * 3_000_000], [1]),
     "CSV, long field": ("a.csv", b"text\n" + b"x" * 200_000, None, ["x" * 200_000], [2]),
     "Parquet, only strings": (
         "a.parquet",
@@ -101,6 +126,7 @@ BAD = {
     "not UTF-8": ("a.txt", b"to be\nor n\xf6t\n", None),
     "UTF-16": ("a.txt", "to be".encode("utf-16"), None),
     "no text": ("a.txt", b"", None),
+    "byte order mark alone": ("a.txt", b"\xef\xbb\xbf", None),
     "one empty": ("a.txt", b"to be\n\nor not", None),
     "many empty": ("a.txt", b"to be\n" + b" \t\xe2\x80\x83\n" * 8, None),
     "JSON cut off": ("a.jsonl", b'{"text": "to be"}\n{"text": "or', None),
@@ -113,10 +139,17 @@ BAD = {
     "JSON numbers": ("a.jsonl", jsonl("to be", list(range(100))), None),
     "JSON string among objects": ("a.jsonl", jsonl({"text": "a"}, "b"), None),
     "JSON half a character": ("a.jsonl", b'"ab\\ud83d"', None),
+    "JSON, object as text": ("a.jsonl", jsonl({"text": "a"}, {"text": {"b": 1}}), "text"),
+    "JSON, two values on a line": ("a.jsonl", b'{"text": "a"} {"text": "b"}\n', None),
+    "JSON, not UTF-8": ("a.jsonl", b'\xef\xbb\xbf{"text": "a"}\n{"text": "b", "id": "\xf6"}\n', "text"),
     "CSV with two columns": ("a.csv", b"id,text\n1,to be\n", None),
     "CSV without the column": ("a.csv", b"id,text\n1,to be\n", "txt"),
     "CSV with the column twice": ("a.csv", b"text,text\na,b\n", "text"),
     "CSV, comma not quoted": ("a.csv", b'text\n"to\nbe"\nor, not\n', None),
+    "CSV, text after a quote": ("a.csv", b'text\nto be\n"or" not\n', None),
+    "CSV, lone \\r": ("a.csv", b"text\nto be\nor\rnot\n", None),
+    "CSV, blank line": ("a.csv", b"text\nto be\n\nor not\n", None),
+    "CSV, not UTF-8": ("a.csv", b'id,text\n1,"to\nbe"\n\xf6,or not\n', "text"),
     "CSV, quote not closed": ("a.csv", b'text\nto be\n"or\nnot\nto be\n', None),
     "CSV, semicolons": ("a.csv", b"id;text\n1;to be\n", None),
     "CSV, header alone": ("a.csv", b"text\n", None),
@@ -189,9 +222,10 @@ def test_error_in_standard_input(monkeypatch):
 def test_csv_limit_of_the_process_is_put_back():
     before = csv.field_size_limit()
     texts_of("a.csv", b"text\nto be\n")
-    with pytest.raises(InputFileError):
-        texts_of("a.csv", b'text\n"to be')
-    assert csv.field_size_limit() == before
+    for content in (b'text\n"to be', b"text\nto, be\n", b"a;b\nto;be\n"):
+        with pytest.raises(InputFileError) as kept:
+            texts_of("a.csv", content)
+        assert csv.field_size_limit() == before, kept.value
 
 
 def test_where_names_the_line_or_row():

@@ -9,16 +9,17 @@ import csv
 import importlib
 import json
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from attnmask.errors import InputFileError
 from attnmask.escapes import escaped
 
-Record = tuple[int, Any]
+Records = Generator[tuple[int, Any]]  # lines and values, which may be no texts
 SHOWN = 5
 
 
@@ -101,60 +102,46 @@ def import_pyarrow(name: str) -> Any:
         raise InputFileError("Parquet files need pyarrow", fix="pip install 'attnmask[cli]'") from error
 
 
-def _read_txt(file: BinaryIO, source: str, column: str | None) -> list[Record]:
+def _read_txt(file: BinaryIO, source: str, column: str | None) -> Records:
     if column is not None:
-        raise InputFileError(
-            f"column {column!r} was asked for, but plain text has no columns", where=source, fix="omit it"
-        )
-    return [(number, line.removesuffix("\n").removesuffix("\r")) for number, line in _lines(file, source)]
+        what = f"column {column!r} was asked for, but plain text has no columns"
+        raise InputFileError(what, where=source, fix="omit it")
+    for number, line in enumerate(_lines(file, source), start=1):
+        yield number, line.removesuffix("\n").removesuffix("\r")
 
 
-def _read_jsonl(file: BinaryIO, source: str, column: str | None) -> list[Record]:
-    records = [(number, _parsed(line, _place(source, number))) for number, line in _lines(file, source)]
-    objects = [cast("dict[str, Any]", record) for _, record in records if isinstance(record, dict)]
-    if column is None and not objects:
-        return records
-    if column is None:
-        fields = [(name, isinstance(value, str)) for item in objects for name, value in item.items()]
-        strings = dict.fromkeys(name for name, is_string in fields if is_string)
-        column = _chosen(None, list(strings), list(dict.fromkeys(name for name, _ in fields)), source)
-    return [(number, _field(record, column, _place(source, number))) for number, record in records]
+def _read_jsonl(file: BinaryIO, source: str, column: str | None) -> Records:
+    records = [_parsed(line, source, number) for number, line in enumerate(_lines(file, source), start=1)]
+    objects = [cast("dict[str, Any]", record) for record in records if isinstance(record, dict)]
+    if column is None and objects:
+        strings = dict.fromkeys(name for item in objects for name, value in item.items() if isinstance(value, str))
+        column = _chosen(None, list(strings), list(dict.fromkeys(name for item in objects for name in item)), source)
+    for number, record in enumerate(records, start=1):
+        yield number, record if column is None else _field(record, column, source, number)
 
 
-def _read_csv(file: BinaryIO, source: str, column: str | None) -> list[Record]:
-    rows = _csv_rows(file, source)
-    if not rows:
-        return []
-    (_, header), *records = rows
-    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-        raise InputFileError(
-            f"the header {header[0]!r} has no comma", where=source, fix="separate the columns by commas"
-        )
-    index = header.index(_chosen(column, header, header, source))
-    for number, row in records:
-        if len(row) != len(header):
-            raise InputFileError(
-                f"the record and the header differ in fields: {len(row)} and {len(header)}",
-                where=_place(source, number),
-                fix='quote a text that holds a comma, and write an empty field as ""',
-            )
-    return [(number, row[index]) for number, row in records]
+def _read_csv(file: BinaryIO, source: str, column: str | None) -> Records:
+    # Closed, because an error that is kept would else keep the limit of csv changed.
+    with closing(_csv_rows(file, source)) as rows:
+        _, header = next(rows, (1, None))
+        index = 0 if header is None else _csv_column(header, column, source)
+        for number, row in rows:
+            yield number, row[index]
 
 
-def _read_parquet(file: BinaryIO, source: str, column: str | None) -> list[Record]:
+def _read_parquet(file: BinaryIO, source: str, column: str | None) -> Records:
     arrow, parquet = import_pyarrow("pyarrow"), import_pyarrow("pyarrow.parquet")
     try:
         opened = parquet.ParquetFile(file)
         schema = opened.schema_arrow
         strings = [field.name for field in schema if _is_string(arrow, field.type)]
         column = _chosen(column, strings, list(schema.names), source)
-        values = cast("list[str | None]", opened.read(columns=[column])[column].to_pylist())
-        return list(enumerate(values, start=1))
+        yield from enumerate(opened.read(columns=[column])[column].to_pylist(), start=1)
     except (arrow.ArrowException, UnicodeDecodeError) as error:
         raise InputFileError(f"not readable as Parquet: {error}", where=source) from error
 
 
-READERS: dict[str, Callable[[BinaryIO, str, str | None], list[Record]]] = {
+READERS: dict[str, Callable[[BinaryIO, str, str | None], Records]] = {
     ".txt": _read_txt,
     ".jsonl": _read_jsonl,
     ".csv": _read_csv,
@@ -162,65 +149,64 @@ READERS: dict[str, Callable[[BinaryIO, str, str | None], list[Record]]] = {
 }
 
 
-def _lines(file: BinaryIO, source: str) -> Iterator[tuple[int, str]]:
-    # A binary file ends a line at \n only; str.splitlines would cut texts at U+2028 and the like.
-    for number, line in enumerate(file, start=1):
-        try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InputFileError(
-                f"byte 0x{line[error.start]:02x} is not UTF-8",
-                where=_place(source, number),
-                fix="save the file as UTF-8",
-            ) from error
+def _lines(file: BinaryIO, source: str) -> StringIO:
+    try:
+        # Only \n ends a line: str.splitlines would cut texts at U+2028 and the like.
+        return StringIO(file.read().decode("utf-8-sig"), newline="\n")
+    except UnicodeDecodeError as error:
+        raise InputFileError(
+            f"byte 0x{error.object[error.start]:02x} is not UTF-8",
+            where=_place(source, error.object.count(b"\n", 0, error.start) + 1),
+            fix="save the file as UTF-8",
+        ) from error
 
 
-def _parsed(line: str, where: str) -> Any:
+def _parsed(line: str, source: str, number: int) -> Any:
     try:
         return json.loads(line.removesuffix("\n"))
     except (ValueError, RecursionError) as error:
         # A JSONDecodeError would say "line 1", of the text it was given.
         why = f"{error.msg}, character {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        where = _place(source, number)
         raise InputFileError(f"not JSON: {why}", where=where, fix="write one JSON value a line") from error
 
 
-def _field(record: Any, column: str, where: str) -> Any:
+def _field(record: Any, column: str, source: str, number: int) -> Any:
     if not isinstance(record, dict):
-        raise InputFileError(f"{_shown(record)} is not an object with {column!r}", where=where)
+        raise InputFileError(f"{_shown(record)} is not an object with {column!r}", where=_place(source, number))
     fields = cast("dict[str, Any]", record)
     if column not in fields:
-        raise InputFileError(f"the record has no {column!r}; its fields are: {_listed(list(fields))}", where=where)
+        what = f"the record has no {column!r}; its fields are: {_listed(list(fields))}"
+        raise InputFileError(what, where=_place(source, number))
     return fields[column]
 
 
-def _csv_rows(file: BinaryIO, source: str) -> list[tuple[int, list[str]]]:
-    """Each row with the line on which it starts."""
+def _csv_rows(file: BinaryIO, source: str) -> Generator[tuple[int, list[str]]]:
+    """Each row with the line on which it starts; all have as many fields as the first."""
     # Strict, because a quote that is never closed would else swallow the rest of the file into one text.
-    reader = csv.reader((line for _, line in _lines(file, source)), strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    start = 1
+    reader, start, width = csv.reader(_lines(file, source), strict=True), 1, None
+    limit = csv.field_size_limit(sys.maxsize)  # 128 kB by default, for the whole process
     try:
-        with _csv_fields_of_any_length():
-            for row in reader:
-                rows.append((start, row))
-                start = reader.line_num + 1
+        for row in reader:
+            width = len(row) if width is None else width
+            if len(row) != width:
+                what = f"the record and the header differ in fields: {len(row)} and {width}"
+                fix = 'quote a text that holds a comma, and write an empty field as ""'
+                raise InputFileError(what, where=_place(source, start), fix=fix)
+            yield start, row
+            start = reader.line_num + 1
     except csv.Error as error:
-        raise InputFileError(
-            f"not CSV: {error}",
-            where=_place(source, start),
-            fix="quote a text that holds a comma, a quote or a line end, and double the quotes in it",
-        ) from error
-    return rows
-
-
-@contextmanager
-def _csv_fields_of_any_length() -> Generator[None]:
-    # The limit, 128 kB by default, is one for the whole process: put back what others may rely on.
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
+        fix = "quote a text that holds a comma, a quote or a line end, and double the quotes in it"
+        raise InputFileError(f"not CSV: {error}", where=_place(source, start), fix=fix) from error
     finally:
         csv.field_size_limit(limit)
+
+
+def _csv_column(header: list[str], column: str | None, source: str) -> int:
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        what = f"the header {header[0]!r} has no comma"
+        raise InputFileError(what, where=source, fix="separate the columns by commas")
+    return header.index(_chosen(column, header, header, source))
 
 
 def _is_string(arrow: Any, kind: Any) -> bool:
@@ -248,25 +234,31 @@ def _chosen(column: str | None, strings: Sequence[str], columns: Sequence[str], 
     return column
 
 
-def _checked(records: list[Record], source: str, may_be_empty: bool) -> Texts:
-    if not records:
+def _checked(records: Records, source: str, may_be_empty: bool) -> Texts:
+    texts, lines = list[str](), list[int]()
+    for number, value in records:
+        if fault := _fault(value):
+            raise InputFileError(fault, where=_place(source, number))
+        texts.append(value)
+        lines.append(number)
+    if not texts:
         raise InputFileError("no texts", where=source)
-    for number, text in records:
-        if not isinstance(text, str):
-            raise InputFileError(f"the text is {_shown(text)}, not a string", where=_place(source, number))
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            what = "the text holds half of a surrogate pair, which is no character"
-            raise InputFileError(what, where=_place(source, number)) from error
-    empty = [number for number, text in records if not text.strip()]
+    empty = [number for number, text in zip(lines, texts, strict=True) if not text.strip()]
     if empty and not may_be_empty:
-        raise InputFileError(
-            f"{len(empty)} of {len(records)} texts are empty or only whitespace",
-            where=_places(source, empty),
-            fix="remove them, or give --on-empty zero for rows of zeros",
-        )
-    return Texts([text for _, text in records], [number for number, _ in records], source)
+        what = f"{len(empty)} of {len(texts)} texts are empty or only whitespace"
+        fix = "remove them, or give --on-empty zero for rows of zeros"
+        raise InputFileError(what, where=_places(source, empty), fix=fix)
+    return Texts(texts, lines, source)
+
+
+def _fault(value: object) -> str | None:
+    if not isinstance(value, str):
+        return f"the text is {_shown(value)}, not a string"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "the text holds half of a surrogate pair, which is no character"
+    return None
 
 
 def _shown(value: object) -> str:
