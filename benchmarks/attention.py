@@ -17,8 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import attnmask as am
-from attnmask.timing import Problem, problem_from_plan
-from attnmask.timing import interleaved as compare
+from attnmask.timing import Problem, compare, problem_from_plan
 from attnmask.timing.interleaved import OURS, medians
 from attnmask.timing.timed_peers import ours
 from benchmarks.attention_masks import CASES

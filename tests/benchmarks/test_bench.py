@@ -11,8 +11,7 @@ import pytest
 import torch
 
 import attnmask as am
-from attnmask.timing import interleaved as compare
-from attnmask.timing import problem_from_plan
+from attnmask.timing import compare, problem_from_plan
 from attnmask.timing.interleaved import OURS, medians
 from attnmask.timing.timed_peers import sdpa_flag
 from benchmarks.attention_masks import CASES

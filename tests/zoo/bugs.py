@@ -45,7 +45,7 @@ BUGS = [
     Bug("no causal mask in a batch of one", own.FutureAlone, "future leak", NO_MASK, CAUSAL),
     Bug("a convolution that looks ahead", own.LooksAhead, "future leak", "something else mixes", CAUSAL),
     Bug("no padding mask in a batch of one", own.NoMaskAlone, "padding leak", PADDING, CAUSAL),
-    Bug("a convolution over padding in a batch of one", own.ConvolvesPadsAlone, "padding leak", "left out in", FULL),
+    Bug("a convolution over padding in a batch of one", own.ConvolvesPadsAlone, "padding leak", "ignored in", FULL),
     Bug("no padding mask in the last layer", own.NoMaskInOneLayer, "padding leak", PADDING, CAUSAL),
     Bug("no padding mask in one head", own.NoMaskInOneHead, "mask of a layer", "head 2", CAUSAL),
     Bug("no padding mask in training", own.NoMaskInTraining, "padding leak", PADDING, CAUSAL),

@@ -54,7 +54,7 @@ def test_a_choice_that_is_ignored_would_be_noticed(monkeypatch: pytest.MonkeyPat
         eager = hidden(model, "eager", **inputs)
         with monkeypatch.context() as patched:
             patched.setattr(
-                "attnmask.hf.implementation.interface.narrowed_to_chosen", lambda module, query, mask, kwargs: mask
+                "attnmask.hf.implementation.interface.narrow_to_chosen_keys", lambda module, query, mask, kwargs: mask
             )
             assert error(hidden(model, "attnmask", **inputs), eager, inputs["attention_mask"]) > 1e-2
 

@@ -146,7 +146,7 @@ def test_a_collator_that_was_not_made_for_the_model_is_refused() -> None:
     model(**batch)
     plain["decoder_input_ids"] = plain["input_ids"]
     del plain["position_ids"]
-    with pytest.raises(ArgumentError, match="decoder attends across"):
+    with pytest.raises(ArgumentError, match="no layout of the decoder"):
         model(**plain)
 
 

@@ -74,7 +74,8 @@ def lower(plan: Plan, *, sliding_window: int | None = None) -> dict[str, Any]:
         attends = plan.runs.to_dense()
         mask = attends if plan.H > 1 else attends[:, 0]
         return {"attention_mask": mask, "value_mask": None, "use_causal_mask": False}
-    return {"attention_mask": None, "value_mask": band.keys, "use_causal_mask": band.right == 0}
+    tokens = None if band.keys is None else band.keys.copy()
+    return {"attention_mask": None, "value_mask": tokens, "use_causal_mask": band.right == 0}
 
 
 def lift(representation: Any, *, q: int | None = None, k: int | None = None, sliding_window: int | None = None) -> Plan:

@@ -22,7 +22,7 @@ FLOATS = ("float32", "float16", "bfloat16", "float64")
 
 
 def tensor_from_array(array: NDArray[Any], device: str | torch.device) -> Tensor:
-    """An array as a torch tensor."""
+    """An array as a torch tensor, which shares the array's memory only if that may be written to."""
     import torch
 
     try:
@@ -30,7 +30,7 @@ def tensor_from_array(array: NDArray[Any], device: str | torch.device) -> Tensor
     except (RuntimeError, TypeError, ValueError) as error:
         raise ArgumentError(f"device is {shown(device)}", where="lower(device=)", fix="give 'cpu' or 'cuda'") from error
     try:
-        return torch.from_numpy(array).to(place)
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(place)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
         said = str(error).partition("\n")[0]
         raise ArgumentError(
