@@ -22,14 +22,14 @@ from attnmask.compiler.description import Description, description_from_runs
 from attnmask.compiler.difference import Diff, diff_from_runs
 from attnmask.compiler.explanation import Explanation, explain
 from attnmask.compiler.plan_json import json_from_plan, plan_parts_from_json
+from attnmask.compiler.plan_sizes import count_from_argument, offset_from_arguments, sizes_from_arguments
 from attnmask.compiler.runs import Runs, runs_from_dense
 from attnmask.compiler.runs_from_mask import runs_from_mask
 from attnmask.compiler.tiles import Tiles, tiles_from_runs
-from attnmask.conventions import Align, BoolArray, IntArray, offset_from_align
-from attnmask.errors import AlignmentError, ArgumentError
+from attnmask.conventions import BoolArray, IntArray
+from attnmask.errors import ArgumentError
 from attnmask.format_names import ArgumentsFormat, FormatName, ObjectFormat, TensorFormat
-from attnmask.mask.arguments import first_position, is_whole, one_of, whole_number
-from attnmask.mask.atoms.layouts.placement import sized_atoms_in
+from attnmask.mask.arguments import is_whole, whole_number
 from attnmask.mask.domain import Domain
 from attnmask.mask.expression import Mask, atoms_in, mask_instead_of
 from attnmask.registered import FUNCTIONS
@@ -37,8 +37,6 @@ from attnmask.registered import FUNCTIONS
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn.attention.flex_attention import BlockMask
-
-ARGUMENTS = {"B": "batch", "H": "heads", "Q": "q", "K": "k"}
 
 
 @dataclass(frozen=True)
@@ -364,8 +362,10 @@ def compile(
         raise ArgumentError(f"{type(mask).__name__} is no mask", where="compile", fix=mask_instead_of(mask))
     q = whole_number(q, "q", "compile")
     k = q if k is None else whole_number(k, "k", "compile")
-    sizes = _sizes(mask, {"B": _count(batch, "batch"), "H": _count(heads, "heads"), "Q": q, "K": k})
-    domain = Domain(**sizes, offset=_offset(q, k, offset, align))
+    sizes = sizes_from_arguments(
+        mask, {"B": count_from_argument(batch, "batch"), "H": count_from_argument(heads, "heads"), "Q": q, "K": k}
+    )
+    domain = Domain(**sizes, offset=offset_from_arguments(q, k, offset, align))
     return Plan(runs_from_mask(mask, domain).collapsed(), domain.offset, mask)
 
 
@@ -388,57 +388,3 @@ def _check_mask(plan: Plan, mask: Mask) -> None:
 def _without_rows(mask: Mask | None) -> Mask | None:
     """The mask, if it means the same where the query rows are numbered anew."""
     return None if mask is None or any(atom.by_row for atom in atoms_in(mask)) else mask
-
-
-def _offset(q: int, k: int, offset: int | None, align: str | None) -> int:
-    if offset is not None and align is not None:
-        raise ArgumentError("got offset and align", where="compile", fix="give one of them")
-    if align is not None:
-        return offset_from_align(one_of(Align, align, "align", "compile"), q, k)
-    if offset is not None:
-        return first_position(offset, q, k, "compile(offset=)")
-    if q != k:
-        raise AlignmentError(
-            f"{q} queries and {k} keys, and nothing says how they line up",
-            where="compile",
-            fix='align="start": query row 0 stands at key 0 (torch is_causal, cross-attention); '
-            'align="end": the last row stands at the last key (decoding with a cache, flash-attention); '
-            "or offset=n: query row i stands at position i + n",
-        )
-    return 0
-
-
-def _count(value: int | None, name: str) -> int | None:
-    if value is not None and whole_number(value, name, "compile") == 0:
-        raise ArgumentError(f"{name} is 0", where=f"compile({name}=)", fix="give 1 or more, or leave it out")
-    return value
-
-
-def _sizes(mask: Mask, given: dict[str, int | None]) -> dict[str, int]:
-    sizes = dict(given)
-    for atom in sized_atoms_in(mask):
-        for axis, size in atom.sizes().items():
-            broadcasts = size == 1 and axis in "BH"
-            if sizes[axis] is None and not broadcasts:
-                sizes[axis] = size
-            elif not broadcasts and size != sizes[axis]:
-                raise ArgumentError(
-                    f"the data have {axis}={size}, the plan has {axis}={sizes[axis]}",
-                    where=repr(atom),
-                    fix=f"compile with {ARGUMENTS[axis]}={size}, or fix the data",
-                )
-    found = {axis: 1 if size is None else int(size) for axis, size in sizes.items()}
-    _check_least_sizes(mask, found)
-    return found
-
-
-def _check_least_sizes(mask: Mask, sizes: dict[str, int]) -> None:
-    """Raise where data of the mask speak of more tokens than the plan has."""
-    for atom in sized_atoms_in(mask):
-        for axis, least in atom.least_sizes().items():
-            if least > sizes[axis]:
-                raise ArgumentError(
-                    f"a length of {least}, the plan has {axis}={sizes[axis]}",
-                    where=repr(atom),
-                    fix=f"compile with {ARGUMENTS[axis]}={least} or more, or fix the lengths",
-                )
