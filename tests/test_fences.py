@@ -209,6 +209,11 @@ def test_a_folder_holds_at_most_twelve_files() -> None:
     assert {name: size for name, size in sizes.items() if size > 12} == {}
 
 
+def test_a_file_has_at_most_400_lines() -> None:
+    lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
 def test_every_module_is_imported_by_its_dotted_path() -> None:
     checks = [f"import {module} as m; assert m.__name__ == {module!r}" for module in MODULES]
     assert run_python("\n".join(checks)) == ""
