@@ -70,7 +70,7 @@ def poisoned_rows(runs: Runs, rows: Tensor | None, keys: Tensor | None) -> Tenso
 
 
 def poisoned_rows_in_set(runs: Runs, rows: Tensor | None, keys: Tensor | None, q: Tensor) -> Tensor | None:
-    """The same of any set: rows (B, H, Q), keys (B, Hkv, K), and q as (B, H, Q, D) are given as they are."""
+    """Poisoned rows of any set, from rows (B, H, Q), keys (B, Hkv, K) and queries (B, H, Q, D)."""
     axes = runs.shape[0] > 1, runs.shape[1] > 1
     if keys is not None:
         keys = keys.repeat_interleave(q.shape[1] // keys.shape[1], dim=1)

@@ -23,7 +23,7 @@ def remembered(
     @wraps(recognise)
     def found(runs: Runs, *args: Options.args, **kwargs: Options.kwargs) -> Found:
         kept = cast(dict[Any, Found], runs.found)
-        key = (recognise.__qualname__, args, *kwargs.items())
+        key = (recognise, args, *kwargs.items())
         if key not in kept:
             kept[key] = recognise(runs, *args, **kwargs)
             _make_read_only(kept[key])

@@ -127,7 +127,7 @@ def _fitting(plan: Plan, sliding_window: int | None) -> Band | None:
 
 
 def _is_given(band: Band, sliding_window: int | None) -> bool:
-    """Whether a layer of that window needs no more than to be told of causality."""
+    """Whether a layer with that window expresses the set by its causal flag alone."""
     left = right = None if sliding_window is None else sliding_window - 1
     return (band.left, band.right) in [(left, right), (left, 0)]
 

@@ -184,7 +184,7 @@ def attends_by(ones: BoolArray, polarity: str | None) -> BoolArray:
 
 
 def read_ones(array: NDArray[Any], name: str, where: str) -> BoolArray:
-    """What attends, of bools or of zeros and ones for a library that documents 1 as attending."""
+    """Which pairs attend, from bools or from zeros and ones of a library in which 1 attends."""
     ones = array == 1
     other = ~(ones | (array == 0))
     if other.any():
